@@ -1,0 +1,325 @@
+"""All settings of a study, typed and frozen. A path such as `distill.affinity.weight` names one everywhere:
+in TOML, in `--set`, in a search space, in a trial's record."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from intra_search.errors import SettingError
+
+Fraction = float
+
+
+class Settings(BaseModel):
+    """Base of every group of settings: frozen, strict about types, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class AugmentSettings(Settings):
+    """How a view of a training scene is drawn. Evaluation draws nothing."""
+
+    scale: tuple[float, float] = (1.0, 1.0)
+    """Range of the zoom before the crop to `scenes.height` x `scenes.width`; 1 fits the whole frame."""
+    rotation: float = Field(default=0.0, ge=0, le=45)
+    """Largest rotation in degrees, either way; drawn for every second view (authors: 10 for ApolloScape, 1 for CULane)."""
+    colour: float = Field(default=0.0, ge=0, lt=1)
+    """Strength of brightness, contrast and saturation changes; 0.2 means factors in 0.8..1.2."""
+    flip: bool = False
+    """Mirror every second view. Needs the data set's table of left/right classes; off as the authors have it."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        low, high = self.scale
+        if not 0.25 <= low <= high <= 4:
+            raise ValueError(f"must hold 0.25 <= low <= high <= 4, got scale = [{low}, {high}]")
+        return self
+
+
+class ScenesSettings(Settings):
+    """Which road scenes, how they are split, and what the networks see of them."""
+
+    dataset: Literal["synthetic", "apolloscape", "folder"] = "synthetic"
+    root: str | None = None
+    """Folder of the data set; `synthetic` draws its scenes and has none."""
+    classes: Literal["fine", "category"] = "fine"
+    """`fine`: every class of the data set; `category`: one class per category (void, dividing, stopping ...)."""
+    ignored_class: bool = False
+    """Train the data set's ignored pixels as one more class (the authors' 37 instead of 36 for ApolloScape)."""
+    height: int = Field(default=160, ge=32, multiple_of=8)
+    """Rows of the network's input; a multiple of 8, the networks' output stride."""
+    width: int = Field(default=416, ge=32, multiple_of=8)
+    """Columns of the network's input; a multiple of 8."""
+    crop_top: Fraction | Literal["paper"] = 0.0
+    """Share of rows cut from the top (sky) before resizing; `paper` takes the crop of the data set's protocol."""
+    num_train: int = Field(default=256, ge=1)
+    """Drawn training scenes (`synthetic` only)."""
+    num_val: int = Field(default=64, ge=1)
+    """Drawn validation scenes (`synthetic` only)."""
+    num_test: int = Field(default=64, ge=1)
+    """Drawn test scenes (`synthetic` only)."""
+    val_groups: tuple[str, ...] = ()
+    """Groups (videos, records) that form `val`; empty: drawn by `val_fraction`. Frames of one group never part."""
+    test_groups: tuple[str, ...] = ()
+    """Groups that form `test`; empty: drawn by `test_fraction`."""
+    val_fraction: Fraction = Field(default=0.15, gt=0, lt=1)
+    """Share of scenes in `val` when `val_groups` is empty."""
+    test_fraction: Fraction = Field(default=0.15, gt=0, lt=1)
+    """Share of scenes in `test` when `test_groups` is empty."""
+    seed: int = Field(default=0, ge=0)
+    """Seeds the drawn scenes and the split into groups."""
+    views: int = Field(default=1, ge=1, le=1000)
+    """Reproducible views per training scene; the teacher answers each once."""
+    augment: AugmentSettings = AugmentSettings()
+    cache: bool = True
+    """Keep decoded, resized scenes in the worker's memory (height * width * 4 bytes each)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.crop_top != "paper" and not 0 <= self.crop_top < 1:
+            raise ValueError(f"crop_top must be 'paper' or in [0, 1), got {self.crop_top}")
+        if self.dataset == "synthetic" and self.root is not None:
+            raise ValueError("root has no meaning for drawn scenes; remove it or choose another dataset")
+        if self.dataset != "synthetic" and self.root is None:
+            raise ValueError(f"root must name the folder of the {self.dataset} data set; add --set scenes.root='\"DIR\"'")
+        return self
+
+
+class TrainingSettings(Settings):
+    """One training, of the teacher or of a student."""
+
+    epochs: int = Field(default=24, ge=1)
+    batch_size: int = Field(default=8, ge=1)
+    """Views per step over all workers together; the ragged last batch is dropped."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = Field(default=0.01, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Of SGD; AdamW takes (0.9, 0.999)."""
+    weight_decay: float = Field(default=1e-4, ge=0)
+    poly_power: float = Field(default=0.9, ge=0)
+    """Learning rate falls as (1 - progress) ** poly_power; 0 keeps it constant."""
+    schedule_step: Literal["epoch", "step"] = "step"
+    """When progress moves on. The authors' code steps per epoch."""
+    background_weight: float = Field(default=0.4, gt=0)
+    """Weight of class 0 in the cross-entropy (paper: 0.05 ApolloScape, 0.4 CULane and LLAMAS)."""
+    ignored_class_weight: float = Field(default=0.05, gt=0)
+    """Weight of the last class when `scenes.ignored_class` is on (the authors' code: 0.05)."""
+    clip_gradient_norm: float | None = Field(default=None, gt=0)
+    """Largest norm of the whole gradient; none: not clipped."""
+    amp: Literal["auto", "bf16", "off"] = "auto"
+    """Autocast to bfloat16; `auto`: where the device has bfloat16 units, else float32."""
+    compile: bool = False
+    """`torch.compile` the network; pays off in long trainings only."""
+
+
+class PSPNetOptions(Settings):
+    """Options of `pspnet_resnet*`."""
+
+    bins: tuple[int, ...] = (1, 2, 3, 6)
+    """Grid sizes of the pyramid pooling."""
+    head_channels: int = Field(default=512, ge=8)
+    """Channels of each pyramid branch and of the head's convolution (512 in the authors' code)."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+
+
+class TeacherSettings(Settings):
+    """The teacher: trained once per study, or given as a checkpoint."""
+
+    network: Literal["pspnet_resnet18", "pspnet_resnet34", "pspnet_resnet50", "pspnet_resnet101"] = "pspnet_resnet101"
+    options: PSPNetOptions = PSPNetOptions()
+    init: str | None = None
+    """Checkpoint to start the teacher's training from (path or URI of a checkpoint folder of this tool)."""
+    checkpoint: str | None = None
+    """A trained teacher's checkpoint; nothing is trained then."""
+    training: TrainingSettings = TrainingSettings()
+
+
+class StudentSettings(Settings):
+    """The student's architecture. Options that its network does not have are refused."""
+
+    network: Literal["erfnet", "enet", "resnet18"] = "erfnet"
+    width: float = Field(default=1.0, ge=0.0625, le=4)
+    """Multiplies every channel count, rounded to multiples of 4; 1 is the published network."""
+    blocks: tuple[int, int] = (5, 8)
+    """Residual blocks at 1/4 and at 1/8 of the input (published ERFNet: 5 and 8; ENet: 4 and 16; unused by resnet18)."""
+    init: str | None = None
+    """Checkpoint to start every trial from; layers of other shapes are refused."""
+
+    def options(self) -> dict[str, Any]:
+        """Keyword arguments of `build_network` for this student."""
+        if self.network == "resnet18":
+            return {"width": self.width}
+        return {"width": self.width, "blocks": self.blocks}
+
+
+class AffinitySettings(Settings):
+    """Inter-region affinity of moments: IntRA-KD's L_m."""
+
+    weight: float = Field(default=0.1, ge=0)
+    orders: tuple[int, ...] = (1, 2, 3)
+    """Moment orders compared, any subset of 1..6."""
+    kernel_size: int = Field(default=5, ge=1, le=99)
+    """Side of the box that grows labels into regions, in pixels of the input (paper 5, author's sketch 11)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.orders or len(set(self.orders)) != len(self.orders) or not set(self.orders) <= set(range(1, 7)):
+            raise ValueError(f"orders must be a non-empty subset of 1..6, got {list(self.orders)}")
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, got {self.kernel_size}")
+        return self
+
+
+class AttentionSettings(Settings):
+    """Attention maps: IntRA-KD's L_a."""
+
+    weight: float = Field(default=0.1, ge=0)
+
+
+class DistillSettings(Settings):
+    """What the student learns from the teacher beside the labels. The defaults are the paper's recipe."""
+
+    enabled: bool = True
+    """False: plain training, whatever the weights below say."""
+    layers: tuple[tuple[str, str], ...] = (("block2", "block3"), ("block3", "block5"))
+    """Pairs (student feature, teacher feature) compared by the terms on features."""
+    affinity: AffinitySettings = AffinitySettings()
+    attention: AttentionSettings = AttentionSettings()
+
+
+class HalvingSettings(Settings):
+    """Asynchronous successive halving (ASHA): a trial goes on past a rung if it is among the best 1/factor there."""
+
+    enabled: bool = True
+    min_epochs: int = Field(default=1, ge=1)
+    """Epochs of the lowest rung; the next lie at min_epochs * factor, * factor squared, ..."""
+    factor: int = Field(default=3, ge=2)
+
+
+class SearchSettings(Settings):
+    """How the space is searched."""
+
+    num_trials: int = Field(default=16, ge=1)
+    """Trials in all; a larger number extends a finished study."""
+    objectives: tuple[Literal["val/miou"], ...] = ("val/miou",)
+    """What is maximised."""
+    sampler: Literal["tpe", "random"] = "tpe"
+    startup_trials: int = Field(default=8, ge=1)
+    """Trials drawn at random before TPE has a model."""
+    halving: HalvingSettings = HalvingSettings()
+    max_concurrent: int | None = Field(default=None, ge=1)
+    """Trials at a time; none: as many as the cluster holds."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.objectives) != 1:
+            raise ValueError(f"objectives must name exactly one metric, got {list(self.objectives)}")
+        return self
+
+
+class ResourcesSettings(Settings):
+    """What one trial gets of the cluster."""
+
+    workers: int = Field(default=1, ge=1)
+    """Training processes of one trial; above 1 they run in a Ray Train group."""
+    cpus_per_worker: float = Field(default=1, gt=0)
+    gpus_per_worker: int | Literal["auto"] = "auto"
+    """`auto`: one where the cluster has any, else none."""
+    trials_per_gpu: int = Field(default=1, ge=1)
+    """One-worker trials that share a GPU."""
+
+
+class KnowledgeSettings(Settings):
+    """How the teacher's answers reach the trials."""
+
+    mode: Literal["stored", "live"] = "stored"
+    """`stored`: answered once per study and read by all trials; `live`: the teacher runs in every step."""
+
+
+class StudySettings(Settings):
+    """One study, whole."""
+
+    name: str = "study"
+    seed: int = Field(default=0, ge=0)
+    """Seeds views, initial weights, data order and the sampler."""
+    scenes: ScenesSettings = ScenesSettings()
+    teacher: TeacherSettings = TeacherSettings()
+    student: StudentSettings = StudentSettings()
+    knowledge: KnowledgeSettings = KnowledgeSettings()
+    distill: DistillSettings = DistillSettings()
+    training: TrainingSettings = TrainingSettings()
+    search: SearchSettings = SearchSettings()
+    resources: ResourcesSettings = ResourcesSettings()
+
+
+PAPER_RECIPE: dict[str, Any] = {
+    "distill.enabled": True,
+    "distill.layers": [["block2", "block3"], ["block3", "block5"]],
+    "distill.affinity.weight": 0.1,
+    "distill.affinity.orders": [1, 2, 3],
+    "distill.affinity.kernel_size": 5,
+    "distill.attention.weight": 0.1,
+}
+"""Hou et al. 2020 as recalled (protocols tag [M]: to be checked against the PDF). Trial 0 takes it on every searched path."""
+
+
+def parse_settings(tree: Mapping[str, Any], where: str = "settings") -> StudySettings:
+    """Validates a nested dict as read from TOML. Raises `SettingError` naming the first wrong path."""
+    try:
+        # By way of JSON, where strict mode still takes lists for tuples.
+        return StudySettings.model_validate_json(json.dumps(tree))
+    except ValidationError as error:
+        raise _setting_error(error, where) from None
+
+
+def with_overrides(settings: StudySettings, overrides: Mapping[str, Any], where: str = "settings") -> StudySettings:
+    """New settings with dotted paths replaced; everything is validated again."""
+    tree = settings.model_dump(mode="json")
+    for path, value in overrides.items():
+        set_path(tree, path, value)
+    return parse_settings(tree, where)
+
+
+def set_path(tree: dict[str, Any], path: str, value: Any) -> None:
+    """Replaces one known path in a dumped tree of settings; raises `SettingError` for an unknown one."""
+    *groups, key = path.split(".")
+    node: Any = tree
+    for depth, group in enumerate([*groups, key]):
+        if not isinstance(node, dict) or group not in node:
+            parent = ".".join(path.split(".")[:depth])
+            known = ", ".join(sorted(node)) if isinstance(node, dict) else "no settings below it"
+            raise SettingError(path, "unknown setting", repr(group), f"{parent or 'a study'} has: {known}")
+        if depth < len(groups):
+            node = node[group]
+    node[key] = value
+
+
+def get_path(settings: StudySettings, path: str) -> Any:
+    """Value of one dotted path, in its JSON form (lists for tuples)."""
+    node: Any = settings.model_dump(mode="json")
+    for group in path.split("."):
+        if not isinstance(node, dict) or group not in node:
+            raise SettingError(path, "unknown setting", repr(group), "see the settings printed by `run --dry-run`")
+        node = node[group]
+    return node
+
+
+def _setting_error(error: ValidationError, where: str) -> SettingError:
+    first, *others = error.errors()
+    path = ".".join(str(part) for part in first["loc"]) or "study"
+    more = f" (and {len(others)} more)" if others else ""
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(_known_keys(first["loc"][:-1]))
+        return SettingError(f"{where}: {path}", "unknown setting", repr(first["loc"][-1]), f"known here: {known}{more}")
+    rule = first["msg"].removeprefix("Value error, ")
+    found = "this group of settings" if isinstance(first["input"], dict) else repr(first["input"])
+    return SettingError(f"{where}: {path}", rule, found, f"correct {path}{more}")
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    model: Any = StudySettings
+    for part in location:
+        model = model.model_fields[str(part)].annotation
+    return sorted(model.model_fields)

@@ -1,0 +1,54 @@
+"""Errors that a user can mend. The command line prints one as a single line and leaves with exit code 2.
+
+Anything that is not an `IntraSearchError` is a bug of ours and keeps its traceback.
+"""
+
+
+class IntraSearchError(Exception):
+    """Says where something is wrong, which rule it breaks, what was found, and how to mend it.
+
+    All four parts go to `super().__init__`, so that the error survives the pickling between Ray's processes.
+    """
+
+    def __init__(self, where: str, rule: str, found: object, remedy: str) -> None:
+        super().__init__(where, rule, found, remedy)
+        self.where = where
+        self.rule = rule
+        self.found = found
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.rule}, found {self.found}; {self.remedy}"
+        return " ".join(text.split())
+
+
+class SettingError(IntraSearchError):
+    """A setting is unknown, of the wrong type, or breaks a rule."""
+
+
+class SpaceError(IntraSearchError):
+    """A search space cannot be searched."""
+
+
+class SceneError(IntraSearchError):
+    """A road scene, its labels or the split of scenes cannot be used."""
+
+
+class StudyError(IntraSearchError):
+    """A study on disk is held, foreign, damaged, or of another version."""
+
+
+class CheckpointError(IntraSearchError):
+    """A checkpoint is missing, damaged, or belongs to another network."""
+
+
+class KnowledgeError(IntraSearchError):
+    """Stored knowledge is missing, truncated, or belongs to another teacher, scene list or view recipe."""
+
+
+class ClusterError(IntraSearchError):
+    """The Ray cluster cannot be reached, or a trial does not fit it."""
+
+
+class StorageError(IntraSearchError):
+    """A file cannot be written or read: no space, no permission, no such place."""
