@@ -1,0 +1,216 @@
+"""The search space: searched paths of settings with their domains, and the points tried first."""
+
+import itertools
+import json
+import math
+import random
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from intra_search.config.domains import Domain, Scalar
+from intra_search.config.domains import Asker as Asker
+from intra_search.config.settings import PAPER_RECIPE, Settings, StudySettings, get_path, with_overrides
+from intra_search.errors import SettingError, SpaceError
+
+Point = dict[str, Any]
+"""Path of a searched setting to its value; paths whose `when` does not hold are absent."""
+
+NEVER_SEARCHED = ("name", "seed", "search.", "resources.", "teacher.", "scenes.", "knowledge.", "training.batch_size")
+"""Paths that must be equal in all trials: a searched input size or teacher would make stored knowledge wrong."""
+
+MAX_CONDITION_SETTINGS = 20_000
+
+
+class SpaceSize(NamedTuple):
+    """How many settings a space holds: `discrete` combinations, each with up to `continuous` real-valued dimensions."""
+
+    discrete: int
+    continuous: int
+
+    def __str__(self) -> str:
+        reals = f" x {self.continuous} continuous dimensions" if self.continuous else ""
+        return f"{self.discrete} discrete settings{reals}"
+
+
+class _SpaceFile(Settings):
+    space: dict[str, Domain] = {}
+    points: tuple[dict[str, Any], ...] = ()
+
+
+class Space:
+    """Domains in the order of the file, over the base settings they replace."""
+
+    def __init__(self, base: StudySettings, domains: Mapping[str, Domain], points: tuple[Point, ...] = ()) -> None:
+        self.base = base
+        self.domains = dict(domains)
+        self._check_paths()
+        self._check_corners()
+        self.points = self._fixed_points(points)
+
+    def walk(self, asker: Asker) -> Point:
+        """One point: asks for every setting whose condition holds, in file order."""
+        point: Point = {}
+        for path, domain in self.domains.items():
+            if self._applies(domain, point):
+                point[path] = domain.ask(path, asker)
+        return point
+
+    def encode(self, point: Point) -> dict[str, Scalar]:
+        """The scalars with which an asker must answer so that `walk` returns this point."""
+        answers: dict[str, Scalar] = {}
+        for path, value in point.items():
+            answers.update(self.domains[path].encode(path, value))
+        return answers
+
+    def holds(self, point: Point) -> bool:
+        """Whether `walk` could return this point (it may come from an earlier form of the space)."""
+        expected: Point = {}
+        for path, domain in self.domains.items():
+            if self._applies(domain, expected):
+                if path not in point or not domain.contains(point[path]):
+                    return False
+                expected[path] = point[path]
+        return set(expected) == set(point)
+
+    def settings(self, point: Point) -> StudySettings:
+        """The base settings with this point's values."""
+        return with_overrides(self.base, point, "space")
+
+    def sample(self, rng: random.Random) -> Point:
+        """A point drawn at random, each domain uniformly (log-uniformly with `log`)."""
+        return self.walk(_RandomAsker(rng))
+
+    def size(self) -> SpaceSize:
+        """Counts distinct settings. Continuous domains count as one value each and as a dimension."""
+        continuous = sum(domain.num_values() == math.inf for domain in self.domains.values())
+        return SpaceSize(self._count(list(self.domains.items()), {}), continuous)
+
+    def _count(self, rest: list[tuple[str, Domain]], point: Point) -> int:
+        if not rest:
+            return 1
+        (path, domain), *rest = rest
+        if not self._applies(domain, point):
+            return self._count(rest, point)
+        if not any(path in other.when for _, other in rest):
+            values = domain.num_values()
+            return (1 if values == math.inf else int(values)) * self._count(rest, point)
+        return sum(self._count(rest, {**point, path: value}) for value in _listed_values(path, domain))
+
+    def _applies(self, domain: Domain, point: Point) -> bool:
+        return all(self._matches(path, wanted, point) for path, wanted in domain.when.items())
+
+    def _matches(self, path: str, wanted: Any, point: Point) -> bool:
+        if path in self.domains and path not in point:
+            return False  # a condition on a setting that is itself not searched here
+        value = point[path] if path in point else get_path(self.base, path)
+        return value == wanted or (isinstance(wanted, list) and value in wanted)
+
+    def _check_paths(self) -> None:
+        seen: set[str] = set()
+        for path, domain in self.domains.items():
+            if path in NEVER_SEARCHED or any(path.startswith(prefix) for prefix in NEVER_SEARCHED if prefix[-1] == "."):
+                rule = "must be the same in all trials of a study"
+                raise SpaceError(f"space.{path}", rule, "a domain", "set it once, outside the space")
+            get_path(self.base, path)
+            for condition, wanted in domain.when.items():
+                get_path(self.base, condition)
+                if condition in self.domains and condition not in seen:
+                    where = f"space.{path}.when"
+                    raise SpaceError(where, "may name only settings above it", condition, f"move {condition} up")
+                self._check_condition(path, condition, wanted)
+            seen.add(path)
+
+    def _check_condition(self, path: str, condition: str, wanted: Any) -> None:
+        options = wanted if isinstance(wanted, list) else [wanted]
+        if condition in self.domains:
+            possible = any(self.domains[condition].contains(value) for value in [wanted, *options])
+        else:
+            value = get_path(self.base, condition)
+            possible = value == wanted or value in options
+        if not possible:
+            where, found = f"space.{path}.when", f"{condition} = {json.dumps(wanted)}"
+            raise SpaceError(where, "must hold for some setting of the space", found, "no setting matches; correct it")
+
+    def _check_corners(self) -> None:
+        """Every corner of every domain must be a valid setting, so that no trial fails on it hours later."""
+        for path, domain in self.domains.items():
+            for value in domain.corners():
+                try:
+                    with_overrides(self.base, {path: value})
+                except SettingError as error:
+                    found = json.dumps(value)
+                    raise SpaceError(f"space.{path}", error.rule, found, "narrow the domain") from None
+
+    def _fixed_points(self, points: tuple[Point, ...]) -> tuple[Point, ...]:
+        """The paper's recipe, then the file's own points, each completed from the base settings."""
+        if not self.domains:
+            return ({},)
+        paper = self._completed({path: PAPER_RECIPE[path] for path in self.domains if path in PAPER_RECIPE}, "the paper's recipe (trial 0)")
+        completed = [paper]
+        for number, given in enumerate(points):
+            unknown = [path for path in given if path not in self.domains]
+            if unknown:
+                rule = "may hold only settings of the space"
+                raise SpaceError(f"points[{number}]", rule, unknown[0], f"add [space.\"{unknown[0]}\"] or remove it")
+            point = self._completed(given, f"points[{number}]")
+            if point not in completed:
+                completed.append(point)
+        return tuple(completed)
+
+    def _completed(self, given: Point, where: str) -> Point:
+        point: Point = {}
+        for path, domain in self.domains.items():
+            if not self._applies(domain, point):
+                continue
+            value = given.get(path, get_path(self.base, path))
+            if not domain.contains(value):
+                found = f"{path} = {json.dumps(value)}"
+                raise SpaceError(where, "must lie in the space", found, f"widen [space.\"{path}\"] or change the base setting")
+            point[path] = value
+        return point
+
+
+def parse_space(tree: Mapping[str, Any], base: StudySettings, where: str = "space") -> Space:
+    """Validates the `space` and `points` tables of a study file."""
+    try:
+        parsed = _SpaceFile.model_validate_json(json.dumps(tree))
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"])
+        rule = first["msg"].removeprefix("Value error, ")
+        raise SpaceError(f"{where}: {path}", rule, repr(first["input"]), "see search_spaces/quickstart.toml") from None
+    return Space(base, parsed.space, parsed.points)
+
+
+class _RandomAsker:
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+
+    def float(self, name: str, low: float, high: float, *, log: bool) -> float:
+        if log:
+            drawn = math.exp(self._rng.uniform(math.log(low), math.log(high)))
+            return min(max(drawn, low), high)
+        return self._rng.uniform(low, high)
+
+    def int(self, name: str, low: int, high: int, *, log: bool, step: int) -> int:
+        if log:
+            drawn = math.exp(self._rng.uniform(math.log(low), math.log(high + 1)))
+            return min(max(math.floor(drawn), low), high)
+        return self._rng.randrange(low, high + 1, step)
+
+    def choice(self, name: str, options: tuple[Scalar, ...]) -> Scalar:
+        return self._rng.choice(options)
+
+
+def _listed_values(path: str, domain: Domain) -> list[Any]:
+    """All values of a domain on which another one depends."""
+    if domain.num_values() > MAX_CONDITION_SETTINGS:
+        raise SpaceError(f"space.{path}", "a setting named by `when` must have few values", domain.kind, "use a choice")
+    if domain.kind == "int":
+        return list(range(domain.low, domain.high + 1, domain.step))
+    if domain.kind == "subset":
+        subsets = (itertools.combinations(domain.values, k) for k in range(domain.min_size, len(domain.values) + 1))
+        return [list(values) for values in itertools.chain.from_iterable(subsets)]
+    return list(domain.corners())

@@ -1,0 +1,72 @@
+"""A study file: base settings, then `[space."path"]` tables and `[[points]]`; and the `--set path=value` overrides."""
+
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from intra_search.config.settings import StudySettings, parse_settings, set_path
+from intra_search.config.space import Space, parse_space
+from intra_search.errors import SettingError
+
+
+class StudyPlan(NamedTuple):
+    """What a study file and its overrides ask for."""
+
+    settings: StudySettings
+    space: Space
+
+
+def load_study(path: Path | str, overrides: Iterable[str] = ()) -> StudyPlan:
+    """Reads a TOML study file and applies `path=value` overrides, whose values are parsed as TOML.
+
+    Raises `SettingError` or `SpaceError` naming file, path, rule, value and remedy.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise SettingError(str(path), "must be a readable TOML file", reason, "check the path") from None
+    return parse_study(text, str(path), overrides)
+
+
+def parse_study(text: str, where: str, overrides: Iterable[str] = ()) -> StudyPlan:
+    """`load_study` for text that is already in memory; `where` names it in errors."""
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingError(where, "must be valid TOML", str(error), "correct that line") from None
+    space_tree = {key: tree.pop(key) for key in ("space", "points") if key in tree}
+    for override in overrides:
+        override_path, value = parse_override(override)
+        _set_in_file(tree, override_path, value)
+    settings = parse_settings(tree, where)
+    return StudyPlan(settings, parse_space(space_tree, settings, where))
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Splits `path=value`; the value is TOML, and plain words need no quotes."""
+    path, separator, raw = text.partition("=")
+    path = path.strip()
+    if not separator or not path:
+        raise SettingError(f"--set {text}", "must read path=value", repr(text), "for example --set training.epochs=4")
+    try:
+        return path, tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        if not raw.strip() or raw.strip()[0] in "[{\"'":
+            raise SettingError(f"--set {path}", "value must be TOML", raw, "check quotes and brackets") from None
+        return path, raw.strip()
+
+
+def _set_in_file(tree: dict[str, Any], path: str, value: Any) -> None:
+    # An unknown path is refused against the full tree of settings, so that the message lists what exists.
+    set_path(_complete_tree(), path, value)
+    node = tree
+    *groups, key = path.split(".")
+    for group in groups:
+        node = node.setdefault(group, {})
+    node[key] = value
+
+
+def _complete_tree() -> dict[str, Any]:
+    return StudySettings().model_dump(mode="json")
