@@ -28,8 +28,8 @@ class Asker(Protocol):
 class _Domain(Settings):
     why: str = ""
     """Reason of the range, for the reader of the file."""
-    when: dict[str, Any] = {}
-    """The setting is searched only where each of these paths has the value, or one of the list of values, given here."""
+    when: dict[str, Any] = Field(default_factory=dict)
+    """The setting is searched only where each of these paths has the value, or one of the values, given here."""
 
 
 class FloatDomain(_Domain):

@@ -24,7 +24,7 @@ class AugmentSettings(Settings):
     scale: tuple[float, float] = (1.0, 1.0)
     """Range of the zoom before the crop to `scenes.height` x `scenes.width`; 1 fits the whole frame."""
     rotation: float = Field(default=0.0, ge=0, le=45)
-    """Largest rotation in degrees, either way; drawn for every second view (authors: 10 for ApolloScape, 1 for CULane)."""
+    """Largest rotation in degrees, either way; drawn for every second view (authors: ApolloScape 10, CULane 1)."""
     colour: float = Field(default=0.0, ge=0, lt=1)
     """Strength of brightness, contrast and saturation changes; 0.2 means factors in 0.8..1.2."""
     flip: bool = False
@@ -83,7 +83,9 @@ class ScenesSettings(Settings):
         if self.dataset == "synthetic" and self.root is not None:
             raise ValueError("root has no meaning for drawn scenes; remove it or choose another dataset")
         if self.dataset != "synthetic" and self.root is None:
-            raise ValueError(f"root must name the folder of the {self.dataset} data set; add --set scenes.root='\"DIR\"'")
+            raise ValueError(
+                f"root must name the folder of the {self.dataset} data set; add --set scenes.root='\"DIR\"'"
+            )
         return self
 
 
@@ -143,7 +145,7 @@ class StudentSettings(Settings):
     width: float = Field(default=1.0, ge=0.0625, le=4)
     """Multiplies every channel count, rounded to multiples of 4; 1 is the published network."""
     blocks: tuple[int, int] = (5, 8)
-    """Residual blocks at 1/4 and at 1/8 of the input (published ERFNet: 5 and 8; ENet: 4 and 16; unused by resnet18)."""
+    """Residual blocks at 1/4 and 1/8 of the input (published ERFNet: 5 and 8; ENet: 4 and 16); resnet18 has none."""
     init: str | None = None
     """Checkpoint to start every trial from; layers of other shapes are refused."""
 
@@ -262,7 +264,7 @@ PAPER_RECIPE: dict[str, Any] = {
     "distill.affinity.kernel_size": 5,
     "distill.attention.weight": 0.1,
 }
-"""Hou et al. 2020 as recalled (protocols tag [M]: to be checked against the PDF). Trial 0 takes it on every searched path."""
+"""Hou et al. 2020 as recalled, to be checked against the PDF. Trial 0 takes these values on every searched path."""
 
 
 def parse_settings(tree: Mapping[str, Any], where: str = "settings") -> StudySettings:

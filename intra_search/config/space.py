@@ -7,10 +7,9 @@ import random
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from intra_search.config.domains import Domain, Scalar
-from intra_search.config.domains import Asker as Asker
+from intra_search.config.domains import Asker, Domain, Scalar
 from intra_search.config.settings import PAPER_RECIPE, Settings, StudySettings, get_path, with_overrides
 from intra_search.errors import SettingError, SpaceError
 
@@ -35,7 +34,7 @@ class SpaceSize(NamedTuple):
 
 
 class _SpaceFile(Settings):
-    space: dict[str, Domain] = {}
+    space: dict[str, Domain] = Field(default_factory=dict)
     points: tuple[dict[str, Any], ...] = ()
 
 
@@ -147,13 +146,15 @@ class Space:
         """The paper's recipe, then the file's own points, each completed from the base settings."""
         if not self.domains:
             return ({},)
-        paper = self._completed({path: PAPER_RECIPE[path] for path in self.domains if path in PAPER_RECIPE}, "the paper's recipe (trial 0)")
+        paper = self._completed(
+            {path: PAPER_RECIPE[path] for path in self.domains if path in PAPER_RECIPE}, "the paper's recipe (trial 0)"
+        )
         completed = [paper]
         for number, given in enumerate(points):
             unknown = [path for path in given if path not in self.domains]
             if unknown:
                 rule = "may hold only settings of the space"
-                raise SpaceError(f"points[{number}]", rule, unknown[0], f"add [space.\"{unknown[0]}\"] or remove it")
+                raise SpaceError(f"points[{number}]", rule, unknown[0], f'add [space."{unknown[0]}"] or remove it')
             point = self._completed(given, f"points[{number}]")
             if point not in completed:
                 completed.append(point)
@@ -167,7 +168,9 @@ class Space:
             value = given.get(path, get_path(self.base, path))
             if not domain.contains(value):
                 found = f"{path} = {json.dumps(value)}"
-                raise SpaceError(where, "must lie in the space", found, f"widen [space.\"{path}\"] or change the base setting")
+                raise SpaceError(
+                    where, "must lie in the space", found, f'widen [space."{path}"] or change the base setting'
+                )
             point[path] = value
         return point
 

@@ -36,7 +36,7 @@ def parse_study(text: str, where: str, overrides: Iterable[str] = ()) -> StudyPl
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingError(where, "must be valid TOML", str(error), "correct that line") from None
-    space_tree = {key: tree.pop(key) for key in ("space", "points") if key in tree}
+    space_tree: dict[str, Any] = {key: tree.pop(key) for key in ("space", "points") if key in tree}
     for override in overrides:
         override_path, value = parse_override(override)
         _set_in_file(tree, override_path, value)

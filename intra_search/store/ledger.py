@@ -1,0 +1,104 @@
+"""The ledger: one record and one history file per trial. They are the truth; all else is rebuilt from them."""
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from intra_search.errors import StudyError
+from intra_search.store.storage import Storage
+
+TrialState = Literal["waiting", "running", "done", "stopped", "failed", "infeasible"]
+STATES: tuple[TrialState, ...] = ("waiting", "running", "done", "stopped", "failed", "infeasible")
+LIVE: tuple[TrialState, ...] = ("waiting", "running")
+FINISHED: tuple[TrialState, ...] = ("done", "stopped", "failed")
+
+HistoryRow = dict[str, Any]
+"""One finished epoch: "epoch" (1, 2, …), the metrics ("val/miou") and the terms ("train/affinity")."""
+
+
+class TrialRecord(BaseModel):
+    """All that is known of one trial beside its history."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    trial: int
+    state: TrialState
+    point: dict[str, Any]
+    """Searched path to value."""
+    origin: Literal["point", "sampler"]
+    """A fixed point of the study file, or the sampler's suggestion."""
+    generation: int = 0
+    """The driver start whose writes count; older workers may still be writing below theirs."""
+    epochs: int = 0
+    """Finished epochs, equal to the number of history rows."""
+    objectives: dict[str, float] = {}
+    """Best values over the finished epochs."""
+    best_epoch: int | None = None
+    best_checkpoint: str | None = None
+    """Checkpoint of the best epoch, relative to the study."""
+    reason: str | None = None
+    """Why the trial was stopped, failed or is infeasible."""
+    num_parameters: int | None = None
+    device_seconds: float = 0.0
+    """Seconds spent in epochs, times the devices held."""
+    restarts: int = 0
+    """How often the trial went on from a checkpoint after a driver or a worker had died."""
+    created: str
+    finished: str | None = None
+
+
+def now() -> str:
+    """Time of day for records: UTC, ISO 8601, seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def trial_folder(trial: int) -> str:
+    return f"trials/{trial:05d}"
+
+
+class Ledger:
+    """Reads and writes the records below `trials/`. Only the driver that holds the study's lock writes."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def records(self) -> list[TrialRecord]:
+        """All records, by trial number. Raises `StudyError` for a damaged one."""
+        numbers = sorted(int(name) for name in self._storage.names("trials") if name.isdigit())
+        found = (self.record(number) for number in numbers)
+        return [record for record in found if record is not None]
+
+    def record(self, trial: int) -> TrialRecord | None:
+        """One record; None when the trial's folder holds none yet."""
+        path = f"{trial_folder(trial)}/record.json"
+        if not self._storage.exists(path):
+            return None
+        try:
+            return TrialRecord.model_validate_json(self._storage.read_bytes(path))
+        except ValidationError as error:
+            found = f"{error.errors()[0]['loc']}: {error.errors()[0]['msg']}"
+            where = self._storage.full_path(path)
+            raise StudyError(where, "must be a record of this version", found, "restore the file") from None
+
+    def write(self, record: TrialRecord) -> None:
+        data = record.model_dump_json(indent=1).encode()
+        self._storage.write_bytes(f"{trial_folder(record.trial)}/record.json", data)
+
+    def history(self, trial: int) -> list[HistoryRow]:
+        """Rows of the finished epochs; empty when there is none."""
+        path = f"{trial_folder(trial)}/history.jsonl"
+        if not self._storage.exists(path):
+            return []
+        try:
+            return [json.loads(line) for line in self._storage.read_bytes(path).splitlines()]
+        except ValueError as error:
+            where = self._storage.full_path(path)
+            raise StudyError(where, "must hold one JSON object per line", str(error), "restore the file") from None
+
+    def write_history(self, trial: int, rows: Iterable[HistoryRow]) -> None:
+        """Replaces the history; whole rather than appended, since object storage cannot append."""
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        self._storage.write_bytes(f"{trial_folder(trial)}/history.jsonl", lines.encode())

@@ -1,0 +1,141 @@
+"""One driver per study: `flock` on local disks; on object storage a lease, which is best effort."""
+
+import fcntl
+import getpass
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from types import TracebackType
+from typing import IO, Any, Protocol
+
+from intra_search.errors import StorageError, StudyError
+from intra_search.store.storage import Storage
+
+LEASE_SECONDS = 60.0
+"""A lease that was not renewed for this long is free; it is renewed four times as often."""
+
+
+class StudyLock(Protocol):
+    """Held from `__enter__` to `__exit__`; raises `StudyError` naming the owner when another driver holds it."""
+
+    def __enter__(self) -> "StudyLock": ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def study_lock(storage: Storage, *, takeover: bool = False) -> StudyLock:
+    """The lock that fits the storage. `takeover` ignores another driver's lease; a local lock cannot be taken over."""
+    return _FileLock(storage) if storage.is_local else _Lease(storage, takeover)
+
+
+def lock_owner(storage: Storage) -> dict[str, Any] | None:
+    """Who holds the study now; None when nobody does."""
+    if not storage.exists("lock"):
+        return None
+    if not storage.is_local:
+        owner = _read_lease(storage)
+        return owner if owner is not None and time.time() - owner["renewed"] < LEASE_SECONDS else None
+    with open(storage.full_path("lock")) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _owner_in(file)
+    return None
+
+
+class _FileLock:
+    def __init__(self, storage: Storage) -> None:
+        self._path = storage.full_path("lock")
+        self._study = storage.full_path()
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> "_FileLock":
+        try:
+            os.makedirs(self._study, exist_ok=True)
+            file = open(self._path, "a+")
+        except OSError as error:
+            remedy = "choose another folder or mend its permissions"
+            raise StorageError(self._study, "must be a writable folder", error.strerror, remedy) from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = _owner_in(file)
+            file.close()
+            raise _held(self._study, owner, "wait for it or stop it") from None
+        file.truncate(0)
+        file.write(json.dumps(_this_process()))
+        file.flush()
+        self._file = file
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()  # the system releases the lock, also when the process is killed
+
+
+class _Lease:
+    def __init__(self, storage: Storage, takeover: bool) -> None:
+        self._storage = storage
+        self._takeover = takeover
+        self._token = uuid.uuid4().hex
+        self._stop = threading.Event()
+        self._renewer = threading.Thread(target=self._renew, daemon=True, name="study-lease")
+
+    def __enter__(self) -> "_Lease":
+        owner = _read_lease(self._storage)
+        if owner is not None and not self._takeover and time.time() - owner["renewed"] < LEASE_SECONDS:
+            remedy = f"wait {LEASE_SECONDS:.0f} s after its end, or add --takeover if it is gone"
+            raise _held(self._storage.full_path(), owner, remedy)
+        self._write()
+        # No conditional write exists here: of two drivers starting at once, the last writer goes on.
+        time.sleep(1.0)
+        owner = _read_lease(self._storage)
+        if owner is None or owner["token"] != self._token:
+            raise _held(self._storage.full_path(), owner or {}, "another driver started at the same moment")
+        self._renewer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._renewer.join()
+        owner = _read_lease(self._storage)
+        if owner is not None and owner["token"] == self._token:
+            self._storage.delete("lock")
+
+    def _write(self) -> None:
+        self._storage.write_json("lock", {**_this_process(), "token": self._token, "renewed": time.time()})
+
+    def _renew(self) -> None:
+        while not self._stop.wait(LEASE_SECONDS / 4):
+            owner = _read_lease(self._storage)
+            if owner is not None and owner["token"] != self._token:
+                return  # taken over; the generation number keeps our late writes out of the record
+            self._write()
+
+
+def _this_process() -> dict[str, Any]:
+    started = time.strftime("%Y-%m-%d %H:%M:%S")
+    return {"user": getpass.getuser(), "host": socket.gethostname(), "pid": os.getpid(), "since": started}
+
+
+def _owner_in(file: IO[str]) -> dict[str, Any]:
+    file.seek(0)
+    try:
+        return dict(json.loads(file.read()))
+    except ValueError:
+        return {}  # its owner has locked but not yet signed
+
+
+def _read_lease(storage: Storage) -> dict[str, Any] | None:
+    return dict(storage.read_json("lock")) if storage.exists("lock") else None
+
+
+def _held(study: str, owner: dict[str, Any], remedy: str) -> StudyError:
+    user, host, pid, since = (owner.get(key, "?") for key in ("user", "host", "pid", "since"))
+    name = f"{user}@{host} (pid {pid}, since {since})"
+    return StudyError(study, "a study has one driver at a time", name, remedy)

@@ -1,0 +1,139 @@
+"""Files of a study by URI: a local folder, NFS, `s3://`, `gs://`; every write is whole or not there at all."""
+
+import errno
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pyarrow import fs
+
+from intra_search.errors import StorageError
+
+
+class Storage:
+    """A folder, local or remote. Paths are relative to it and use `/`. Cheap to pickle: only the URI travels."""
+
+    def __init__(self, uri: str | Path) -> None:
+        self.uri = str(uri)
+        if "://" in self.uri:
+            try:
+                self._fs, self._root = fs.FileSystem.from_uri(self.uri)
+            except (OSError, ValueError) as error:
+                remedy = "use a folder, s3://bucket/path or gs://bucket/path"
+                raise StorageError(self.uri, "must be a storage URI", str(error), remedy) from None
+        else:
+            self._fs, self._root = fs.LocalFileSystem(), str(Path(self.uri).expanduser().absolute())
+        self._root = self._root.rstrip("/")
+
+    def __reduce__(self) -> tuple[type["Storage"], tuple[str]]:
+        return (Storage, (self.uri if "://" in self.uri else self._root,))
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self._fs, fs.LocalFileSystem)
+
+    def full_path(self, path: str = "") -> str:
+        """Path for people and for libraries with their own file access: absolute when local, else below the URI."""
+        root = self._root if self.is_local else self.uri.split("?")[0].rstrip("/")
+        return f"{root}/{path}" if path else root
+
+    def exists(self, path: str) -> bool:
+        return bool(self._fs.get_file_info(self._at(path)).type != fs.FileType.NotFound)
+
+    def size(self, path: str) -> int | None:
+        """Bytes of a file; None when there is none."""
+        return self._fs.get_file_info(self._at(path)).size  # type: ignore[no-any-return]
+
+    def names(self, path: str = "") -> list[str]:
+        """Sorted names directly below a folder; empty when it does not exist. Temporary names are left out."""
+        found = self._fs.get_file_info(fs.FileSelector(self._at(path), allow_not_found=True))
+        return sorted(info.base_name for info in found if not info.base_name.startswith(".tmp-"))
+
+    def read_bytes(self, path: str) -> bytes:
+        """Raises `StorageError` when the file is missing or unreadable."""
+        with self._explained(path), self._fs.open_input_stream(self._at(path)) as stream:
+            return stream.read()  # type: ignore[no-any-return]
+
+    def read_json(self, path: str) -> Any:
+        """Raises `StorageError` when the file is missing or no JSON."""
+        try:
+            return json.loads(self.read_bytes(path))
+        except ValueError as error:
+            raise StorageError(self.full_path(path), "must be JSON", str(error), "restore the file") from None
+
+    def write_bytes(self, path: str, data: bytes) -> None:
+        """Replaces a file in one step: readers see the old bytes or the new ones, never a part."""
+        with self._explained(path):
+            self._fs.create_dir(self._at(path).rpartition("/")[0], recursive=True)
+            if not self.is_local:
+                with self._fs.open_output_stream(self._at(path)) as stream:  # an object appears when closed
+                    stream.write(data)
+                return
+            temporary = self._at(self._temporary_name(path))
+            try:
+                with open(temporary, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, self._at(path))
+            except BaseException:
+                Path(temporary).unlink(missing_ok=True)
+                raise
+
+    def write_json(self, path: str, value: Any) -> None:
+        self.write_bytes(path, json.dumps(value, indent=1, sort_keys=True).encode())
+
+    def write_folder(self, path: str, files: dict[str, bytes], last: str) -> None:
+        """Publishes a folder of files; `last` is the file whose presence makes the folder count.
+
+        Locally the folder is written under a temporary name and renamed. Object storage has no rename: `last` is
+        uploaded after all others.
+        """
+        target = self._temporary_name(path) if self.is_local else path
+        try:
+            for name in sorted(files, key=lambda name: name == last):
+                self.write_bytes(f"{target}/{name}", files[name])
+            if self.is_local:
+                self.delete(path)
+                with self._explained(path):
+                    os.rename(self._at(target), self._at(path))
+        except BaseException:
+            if self.is_local:
+                self.delete(target)
+            raise
+
+    def delete(self, path: str) -> None:
+        """Removes a file or a whole folder; nothing happens when there is none."""
+        kind = self._fs.get_file_info(self._at(path)).type
+        with self._explained(path):
+            if kind == fs.FileType.Directory:
+                self._fs.delete_dir(self._at(path))
+            elif kind == fs.FileType.File:
+                self._fs.delete_file(self._at(path))
+
+    def _at(self, path: str) -> str:
+        return f"{self._root}/{path}" if path else self._root
+
+    def _temporary_name(self, path: str) -> str:
+        folder, _, name = path.rpartition("/")
+        temporary = f".tmp-{name}-{uuid.uuid4().hex[:8]}"
+        return f"{folder}/{temporary}" if folder else temporary
+
+    @contextmanager
+    def _explained(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            where = self.full_path(path)
+            if error.errno == errno.ENOSPC:
+                raise StorageError(
+                    where, "needs space", "none left on the device", "free some and run again"
+                ) from error
+            if isinstance(error, FileNotFoundError):
+                raise StorageError(where, "must exist", "no such file", "check the path") from error
+            reason = error.strerror or str(error)
+            raise StorageError(where, "must be readable and writable", reason, "check path and permissions") from error

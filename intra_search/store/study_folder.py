@@ -1,0 +1,111 @@
+"""A study's own files beside the ledger: its resolved settings, the changes made to them, and the generation."""
+
+import tomllib
+from typing import Any
+
+import tomli_w
+
+from intra_search.errors import StudyError
+from intra_search.store.ledger import Ledger, now
+from intra_search.store.storage import Storage
+
+STUDY_VERSION = 1
+"""Form of the files below a study; a study of another version is refused."""
+
+CHANGEABLE = ("search.", "resources.", "name", "scenes.cache", "scenes.root")
+"""Settings that may differ when a study goes on; any other would make its trials incomparable."""
+
+
+class StudyFolder:
+    """The study at a URI. Opening it writes nothing; `begin` needs the study's lock."""
+
+    def __init__(self, uri: str) -> None:
+        self.storage = Storage(uri)
+        self.ledger = Ledger(self.storage)
+
+    @property
+    def exists(self) -> bool:
+        return self.storage.exists("study.toml")
+
+    def stored(self) -> dict[str, Any]:
+        """The stored study.toml: settings, space, points, and under "study" version, data set and changes."""
+        where = self.storage.full_path("study.toml")
+        if not self.exists:
+            raise StudyError(where, "must exist", "no study there", "check the path, or start one with `run`")
+        try:
+            tree = tomllib.loads(self.storage.read_bytes("study.toml").decode())
+            version = tree["study"]["version"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise StudyError(where, "must be a study's settings", str(error), "restore the file") from None
+        if version != STUDY_VERSION:
+            remedy = "run it with the release that made it, or start a new study"
+            raise StudyError(where, f"must be of version {STUDY_VERSION}", f"version {version}", remedy)
+        return tree
+
+    def check(self, settings: dict[str, Any], fingerprint: str) -> None:
+        """Refuses settings that would make a stored study's trials incomparable, before anything is written."""
+        if not self.exists:
+            if self.storage.names("trials"):
+                where = self.storage.full_path()
+                raise StudyError(
+                    where, "must be empty or a study", "trials without study.toml", "choose another folder"
+                )
+            return
+        stored = self.stored()
+        where = self.storage.full_path()
+        if stored["study"]["scenes"] != fingerprint:
+            found = f"{fingerprint[:12]} instead of {stored['study']['scenes'][:12]}"
+            raise StudyError(
+                where, "must go on with the scenes it began with", found, "start a new study for other data"
+            )
+        for path, (old, new) in differences(stored["settings"], without_none(settings)).items():
+            if not path.startswith(CHANGEABLE):
+                found = f"{path} = {new!r} instead of {old!r}"
+                raise StudyError(where, "must keep the settings of its trials", found, "start a new study for it")
+
+    def begin(self, settings: dict[str, Any], space: dict[str, Any], fingerprint: str) -> int:
+        """Stores the settings, records what changed since the last start, and returns the new generation number."""
+        settings = without_none(settings)
+        changes: list[dict[str, Any]] = []
+        if self.exists:
+            stored = self.stored()
+            changes = stored["study"]["changes"]
+            changed = differences(stored["settings"], settings)
+            changes += [
+                {"time": now(), "path": path, "old": repr(a), "new": repr(b)} for path, (a, b) in changed.items()
+            ]
+        about = {"version": STUDY_VERSION, "scenes": fingerprint, "changes": changes}
+        tree = {"study": about, "settings": settings, "search": without_none(space)}
+        self.storage.write_bytes("study.toml", tomli_w.dumps(tree).encode())
+        return self._next_generation()
+
+    @property
+    def generation(self) -> int:
+        """Number of the newest driver start; 0 before the first."""
+        return int(self.storage.read_bytes("generation")) if self.storage.exists("generation") else 0
+
+    def _next_generation(self) -> int:
+        generation = self.generation + 1
+        self.storage.write_bytes("generation", f"{generation}\n".encode())
+        return generation
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Dotted paths whose values differ, with both values (None where a side has none)."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in sorted({*old, *new}):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found.update(differences(a, b, f"{prefix}{key}."))
+        elif a != b:
+            found[f"{prefix}{key}"] = (a, b)
+    return found
+
+
+def without_none(tree: Any) -> Any:
+    """A copy without None values, which TOML cannot hold; their absence means the same."""
+    if isinstance(tree, dict):
+        return {key: without_none(value) for key, value in tree.items() if value is not None}
+    if isinstance(tree, list | tuple):
+        return [without_none(value) for value in tree]
+    return tree
