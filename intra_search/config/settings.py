@@ -231,6 +231,8 @@ class ResourcesSettings(Settings):
     """`auto`: one where the cluster has any, else none."""
     trials_per_gpu: int = Field(default=1, ge=1)
     """One-worker trials that share a GPU."""
+    loader_processes: int = Field(default=0, ge=0)
+    """Processes per worker that decode scenes ahead; 0: the training process decodes them itself."""
 
 
 class KnowledgeSettings(Settings):

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from intra_search.errors import StudyError
 from intra_search.store.storage import Storage
@@ -34,11 +34,13 @@ class TrialRecord(BaseModel):
     """The driver start whose writes count; older workers may still be writing below theirs."""
     epochs: int = 0
     """Finished epochs, equal to the number of history rows."""
-    objectives: dict[str, float] = {}
+    objectives: dict[str, float] = Field(default_factory=dict)
     """Best values over the finished epochs."""
     best_epoch: int | None = None
     best_checkpoint: str | None = None
     """Checkpoint of the best epoch, relative to the study."""
+    rungs: list[int] = Field(default_factory=list)
+    """Rungs (epochs) at which the trial was compared and went on."""
     reason: str | None = None
     """Why the trial was stopped, failed or is infeasible."""
     num_parameters: int | None = None
@@ -57,6 +59,11 @@ def now() -> str:
 
 def trial_folder(trial: int) -> str:
     return f"trials/{trial:05d}"
+
+
+def checkpoint_name(epoch: int) -> str:
+    """Folder of the checkpoint after an epoch, below `<trial>/gen-<generation>/`."""
+    return f"checkpoint-{epoch:06d}"
 
 
 class Ledger:

@@ -1,0 +1,117 @@
+"""Checkpoints: the state of one training after an epoch, in folders that are published whole."""
+
+import io
+import logging
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from intra_search.errors import CheckpointError
+from intra_search.networks.build import build_network
+from intra_search.store.bundle import read_about, read_bundle, write_bundle
+from intra_search.store.ledger import HistoryRow, checkpoint_name
+from intra_search.store.storage import Storage
+
+logger = logging.getLogger(__name__)
+
+NETWORK_FILE = "network.pt"
+TRAINING_FILE = "training.pt"
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint folder holds."""
+
+    network: dict[str, Any]
+    """State dict of the network alone; all that evaluation and `init` need."""
+    training: dict[str, Any]
+    """State dicts of objective and optimizer."""
+    about: dict[str, Any]
+    """Network's name and options, classes, input size, history up to this epoch, settings, versions."""
+
+    @property
+    def history(self) -> list[HistoryRow]:
+        return list(self.about["history"])
+
+
+def save_checkpoint(storage: Storage, folder: str, epoch: int, checkpoint: Checkpoint) -> str:
+    """Publishes a checkpoint below `folder` and returns its path."""
+    path = f"{folder}/{checkpoint_name(epoch)}"
+    files = {NETWORK_FILE: _packed(checkpoint.network), TRAINING_FILE: _packed(checkpoint.training)}
+    write_bundle(storage, path, files, {**checkpoint.about, "epoch": epoch, "torch": torch.__version__})
+    return path
+
+
+def load_checkpoint(storage: Storage, path: str) -> Checkpoint:
+    """Reads and verifies a checkpoint. Raises `CheckpointError` when it is missing or damaged."""
+    bundle = read_bundle(storage, path)
+    where = storage.full_path(path)
+    try:
+        network = torch.load(io.BytesIO(bundle.files[NETWORK_FILE]), map_location="cpu", weights_only=True)
+        training = torch.load(io.BytesIO(bundle.files[TRAINING_FILE]), map_location="cpu", weights_only=True)
+    except KeyError as error:
+        raise CheckpointError(where, "must be a checkpoint of a training", f"no {error}", "check the path") from None
+    return Checkpoint(network, training, bundle.about)
+
+
+def load_newest(storage: Storage, folders: Iterable[str]) -> Checkpoint | None:
+    """The undamaged checkpoint of the highest epoch below the folders; a damaged newer one is passed over aloud."""
+    found = [(name, folder) for folder in folders for name in storage.names(folder) if name.startswith("checkpoint-")]
+    for name, folder in sorted(found, reverse=True):
+        try:
+            return load_checkpoint(storage, f"{folder}/{name}")
+        except CheckpointError as error:
+            logger.warning("Falling back to an older checkpoint: %s", error)
+    return None
+
+
+def prune_checkpoints(storage: Storage, folder: str, keep_epochs: Iterable[int]) -> None:
+    """Deletes checkpoints of other epochs below one folder."""
+    kept = {checkpoint_name(epoch) for epoch in keep_epochs}
+    for name in storage.names(folder):
+        if name.startswith("checkpoint-") and name not in kept:
+            storage.delete(f"{folder}/{name}")
+
+
+def initialise(network: nn.Module, uri: str, setting: str) -> list[str]:
+    """Copies weights of a checkpoint into a network; returns the names of layers left as they were.
+
+    The classifier may have other classes (a start from drawn scenes): tensors of another shape in the last layers
+    are left out. Raises `CheckpointError` when fewer than half of the network's weights fit: another network then.
+    """
+    found = load_checkpoint(Storage(uri), "").network
+    own = network.state_dict()
+    fitting = {name: value for name, value in found.items() if name in own and own[name].shape == value.shape}
+    weights = sum(own[name].numel() for name in fitting)
+    total = sum(value.numel() for value in own.values())
+    if weights < total / 2:
+        share = f"{weights / total:.0%} of the weights fit"
+        raise CheckpointError(f"{setting} = {uri}", "must hold the same network", share, "use its own architecture")
+    network.load_state_dict(fitting, strict=False)
+    return sorted(set(own) - set(fitting))
+
+
+def load_network(storage: Storage, path: str) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of a checkpoint, in eval mode on the CPU, and what its writer said of it."""
+    checkpoint = load_checkpoint(storage, path)
+    about = checkpoint.about["network"]
+    network = build_network(about["name"], about["num_classes"], **about["options"])
+    try:
+        network.load_state_dict(checkpoint.network)
+    except RuntimeError as error:
+        where = storage.full_path(path)
+        reason = str(error).splitlines()[-1].strip()
+        raise CheckpointError(where, "must fit the network it names", reason, "use another checkpoint") from None
+    return network.eval(), checkpoint.about
+
+
+def read_checkpoint_about(storage: Storage, path: str) -> dict[str, Any]:
+    """What a checkpoint's writer said, without its weights."""
+    return read_about(storage, path)
+
+
+def _packed(state: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()

@@ -1,0 +1,220 @@
+"""The conductor of a search: hands out trials, takes their reports, decides, and writes the ledger.
+
+It knows nothing of Ray. Everything it decides follows from the ledger, so a new conductor on the same ledger goes on
+where a killed one stopped. Order of events for a trial: asked (record written, waiting), launched (running),
+reported (history written), recorded (record written), told (the sampler's next suggestion knows it).
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+from intra_search.config.settings import StudySettings
+from intra_search.config.space import Point, Space
+from intra_search.search.adviser import Adviser
+from intra_search.search.halving import best_until, rungs, survives
+from intra_search.store.ledger import LIVE, HistoryRow, TrialRecord, checkpoint_name, now, trial_folder
+from intra_search.store.study_folder import StudyFolder
+
+logger = logging.getLogger(__name__)
+
+Event = Literal["asked", "launched", "reported", "recorded"]
+Listener = Callable[[Event, TrialRecord, list[HistoryRow]], None]
+"""Called after each event has reached the ledger."""
+
+
+class Assignment(NamedTuple):
+    """A trial to run now, from its newest checkpoint if it has one."""
+
+    trial: int
+    generation: int
+    settings: StudySettings
+
+
+class TrialReport(NamedTuple):
+    """What a trial's worker says after each epoch: all finished epochs, so that nothing depends on earlier reports."""
+
+    history: list[HistoryRow]
+    finished: bool
+    num_parameters: int
+    failure: str | None = None
+
+
+class _Verdict(NamedTuple):
+    passed: list[int]
+    reason: str | None
+
+
+class Conductor:
+    """Runs one search over one ledger; holds the only copy that may write."""
+
+    def __init__(
+        self,
+        folder: StudyFolder,
+        settings: StudySettings,
+        space: Space,
+        generation: int,
+        listeners: tuple[Listener, ...] = (),
+    ) -> None:
+        self._folder = folder
+        self._ledger = folder.ledger
+        self._settings = settings
+        self._space = space
+        self._generation = generation
+        self._listeners = listeners
+        self._metric = settings.search.objectives[0]
+        self._adviser = Adviser(space, settings)
+        self.records = {record.trial: record for record in self._ledger.records()}
+        self.histories = {trial: self._ledger.history(trial) for trial in self.records}
+        self._to_resume = [record.trial for record in self.records.values() if record.state in LIVE]
+        self._launched: set[int] = set()
+        self._draining = False
+        self._settle_finished()
+
+    @property
+    def num_running(self) -> int:
+        return len(self._launched)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether no trial will be handed out any more."""
+        return self._draining or not self._to_resume and len(self.records) >= self._settings.search.num_trials
+
+    def next(self) -> Assignment | None:
+        """The next trial: first those that an earlier driver left, then new ones; None when there is none."""
+        if self._draining:
+            return None
+        if self._to_resume:
+            record = self.records[self._to_resume.pop(0)]
+            return self._launch(record, restarts=record.restarts + (record.generation > 0))
+        if len(self.records) >= self._settings.search.num_trials:
+            return None
+        record = self._ask()
+        return self._launch(record, restarts=0)
+
+    def report(self, trial: int, report: TrialReport) -> Literal["continue", "stop"]:
+        """Takes a worker's report into the ledger and decides whether the trial goes on."""
+        record = self.records[trial]
+        self.histories[trial] = report.history
+        self._ledger.write_history(trial, report.history)
+        record = self._with_progress(record.model_copy(update={"num_parameters": report.num_parameters}))
+        self.records[trial] = record
+        self._notify("reported", record)
+        if report.failure is not None:
+            return self._end(record, "failed", report.failure)
+        verdict = self._verdict(record)
+        record = record.model_copy(update={"rungs": verdict.passed})
+        if verdict.reason is not None:
+            return self._end(record, "stopped", verdict.reason)
+        if report.finished:
+            return self._end(record, "done", None)
+        if self._draining:
+            self._launched.discard(trial)
+            self._record(record.model_copy(update={"state": "waiting"}))
+            return "stop"
+        self._record(record)
+        return "continue"
+
+    def drain(self) -> None:
+        """Hands out nothing more and lets every trial leave after its next report, to be resumed by a later start."""
+        self._draining = True
+
+    def lost(self, trial: int, reason: str) -> None:
+        """The trial's worker died for good."""
+        if self.records[trial].state in LIVE:
+            self._end(self.records[trial], "failed", reason)
+
+    def _ask(self) -> TrialRecord:
+        trial = max(self.records, default=-1) + 1
+        points = self._space.points
+        point: Point
+        origin: Literal["point", "sampler"]
+        if trial < len(points):
+            point, origin = points[trial], "point"
+        else:
+            point, origin = self._adviser.suggest(trial, self.records.values(), self.histories), "sampler"
+        record = TrialRecord(trial=trial, state="waiting", point=point, origin=origin, created=now())
+        self.histories[trial] = []
+        self._record(record, "asked")
+        return record
+
+    def _launch(self, record: TrialRecord, restarts: int) -> Assignment:
+        changes: dict[str, Any] = {"state": "running", "generation": self._generation, "restarts": restarts}
+        self._launched.add(record.trial)
+        self._record(record.model_copy(update=changes), "launched")
+        return Assignment(record.trial, self._generation, self._space.settings(record.point))
+
+    def _settle_finished(self) -> None:
+        """Ends trials whose last report reached the ledger while the driver died before it could record the end."""
+        for trial in list(self._to_resume):
+            record = self._with_progress(self.records[trial])
+            verdict = self._verdict(record)
+            record = record.model_copy(update={"rungs": verdict.passed})
+            complete = record.epochs >= self._settings.training.epochs
+            if verdict.reason is None and not complete:
+                self.records[trial] = record
+                continue
+            self._to_resume.remove(trial)
+            self._end(record, "stopped" if verdict.reason else "done", verdict.reason)
+
+    def _verdict(self, record: TrialRecord) -> "_Verdict":
+        """Compares the trial at every rung it has reached and not passed yet.
+
+        A rung is judged once: `record.rungs` remembers those passed, so that later arrivals change nothing.
+        """
+        passed = list(record.rungs)
+        for rung in rungs(self._settings.search.halving, self._settings.training.epochs):
+            if rung > record.epochs or rung in passed:
+                continue
+            value = best_until(self.histories[record.trial], rung, self._metric)
+            others = [
+                best_until(history, rung, self._metric)
+                for trial, history in self.histories.items()
+                if trial != record.trial and len(history) >= rung
+            ]
+            if not survives(value, others, self._settings.search.halving.factor):
+                rank = sum(other > value for other in others) + 1
+                reason = f"{self._metric} {value:.4f} is rank {rank} of {len(others) + 1} at the rung of epoch {rung}"
+                return _Verdict(passed, reason)
+            passed.append(rung)
+        return _Verdict(passed, None)
+
+    def _with_progress(self, record: TrialRecord) -> TrialRecord:
+        history = self.histories[record.trial]
+        changes: dict[str, Any] = {"epochs": len(history)}
+        if history:
+            best = self._best_stored_epoch(record.trial, history)
+            changes["objectives"] = {self._metric: float(history[best - 1][self._metric])}
+            changes["best_epoch"] = best
+            changes["best_checkpoint"] = self._checkpoint_path(record.trial, best)
+            changes["device_seconds"] = sum(float(row["seconds"]) for row in history)
+        return record.model_copy(update=changes)
+
+    def _best_stored_epoch(self, trial: int, history: list[HistoryRow]) -> int:
+        ranked = sorted(history, key=lambda row: (-float(row[self._metric]), int(row["epoch"])))
+        stored = (int(row["epoch"]) for row in ranked if self._checkpoint_path(trial, int(row["epoch"])))
+        return next(stored, int(ranked[0]["epoch"]))
+
+    def _checkpoint_path(self, trial: int, epoch: int) -> str | None:
+        for generation in range(self._generation, 0, -1):
+            path = f"{trial_folder(trial)}/gen-{generation}/{checkpoint_name(epoch)}"
+            if self._folder.storage.exists(path):
+                return path
+        return None
+
+    def _end(self, record: TrialRecord, state: Literal["done", "stopped", "failed"], reason: str | None) -> Literal["stop"]:
+        self._launched.discard(record.trial)
+        self._record(record.model_copy(update={"state": state, "reason": reason, "finished": now()}), "recorded")
+        if reason is not None:
+            logger.info("%s trial %d: %s", "Stopping" if state == "stopped" else "Ending", record.trial, reason)
+        return "stop"
+
+    def _record(self, record: TrialRecord, event: Event | None = None) -> None:
+        self._ledger.write(record)
+        self.records[record.trial] = record
+        if event is not None:
+            self._notify(event, record)
+
+    def _notify(self, event: Event, record: TrialRecord) -> None:
+        for listener in self._listeners:
+            listener(event, record, self.histories[record.trial])

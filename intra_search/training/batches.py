@@ -1,0 +1,116 @@
+"""Which view goes to which worker in which step, and the loader that brings it there."""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, Protocol, TypedDict
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from intra_search.errors import SettingError
+from intra_search.scenes.scene_set import SceneSet
+from intra_search.config.seeding import derived_seed
+from intra_search.training.world import World
+
+
+class Batch(TypedDict):
+    """One worker's share of a step: images (B, 3, H, W) uint8, labels (B, H, W) uint8, the teacher's stored answers."""
+
+    images: Tensor
+    labels: Tensor
+    answers: dict[str, Tensor]
+
+
+class AnswerReader(Protocol):
+    """Stored knowledge, as `knowledge.reader` gives it."""
+
+    def answers(self, scene: int, view: int) -> Mapping[str, Tensor]: ...
+
+
+class ViewIndex(NamedTuple):
+    """One view of one training scene."""
+
+    scene: int
+    view: int
+
+
+class ViewOrder(Sampler[list[ViewIndex]]):
+    """Deals each epoch's views: every scene once, in an order and with views drawn from (seed, epoch) alone.
+
+    The global batch of step s is the same for any number of workers; worker r takes its samples r, r + size, ...
+    The ragged last batch is dropped. Scene i shows view (offset_i + epoch) mod num_views, so that `num_views` epochs
+    show every view once.
+    """
+
+    def __init__(self, num_scenes: int, num_views: int, batch_size: int, seed: int, world: World) -> None:
+        if num_scenes < batch_size:
+            found = f"{batch_size} with {num_scenes} training scenes"
+            raise SettingError("training.batch_size", "must not exceed the training scenes", found, "lower it")
+        if batch_size < world.size:
+            found = f"{batch_size} with {world.size} workers"
+            raise SettingError("training.batch_size", "must give every worker a sample", found, "raise it")
+        self.epoch = 0
+        self._num_scenes = num_scenes
+        self._num_views = num_views
+        self._batch_size = batch_size
+        self._seed = seed
+        self._world = world
+
+    def __len__(self) -> int:
+        return self._num_scenes // self._batch_size
+
+    def __iter__(self) -> Iterator[list[ViewIndex]]:
+        order = torch.randperm(self._num_scenes, generator=self._generator("order", self.epoch)).tolist()
+        offsets = torch.randint(self._num_views, (self._num_scenes,), generator=self._generator("views", 0)).tolist()
+        for step in range(len(self)):
+            dealt = order[step * self._batch_size : (step + 1) * self._batch_size][self._world.rank :: self._world.size]
+            yield [ViewIndex(scene, (offsets[scene] + self.epoch) % self._num_views) for scene in dealt]
+
+    def _generator(self, purpose: str, epoch: int) -> torch.Generator:
+        return torch.Generator().manual_seed(derived_seed(self._seed, purpose, epoch))
+
+
+class _Views(Dataset[Batch]):
+    def __init__(self, scenes: SceneSet, knowledge: AnswerReader | None, seed: int) -> None:
+        self._scenes = scenes
+        self._knowledge = knowledge
+        self._seed = seed
+
+    def __getitem__(self, index: ViewIndex) -> Batch:  # type: ignore[override]
+        image, labels = self._scenes.view(index.scene, index.view, self._seed)
+        answers = dict(self._knowledge.answers(index.scene, index.view)) if self._knowledge else {}
+        return {"images": image, "labels": labels, "answers": answers}
+
+
+class _Evaluations(Dataset[tuple[Tensor, Tensor]]):
+    def __init__(self, scenes: SceneSet) -> None:
+        self._scenes = scenes
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self._scenes.evaluation(index)
+
+
+def training_loader(
+    scenes: SceneSet, order: ViewOrder, knowledge: AnswerReader | None, seed: int, *, num_processes: int, pin: bool
+) -> DataLoader[Batch]:
+    """Loads this worker's share of every step. `seed` draws the views and must be the study's own.
+
+    `num_processes` loader processes decode ahead; 0 decodes in the training process.
+    """
+    views = _Views(scenes, knowledge, seed)
+    return DataLoader(
+        views, batch_sampler=order, num_workers=num_processes, persistent_workers=num_processes > 0, pin_memory=pin
+    )
+
+
+def evaluation_loader(
+    scenes: SceneSet, batch_size: int, world: World, *, num_processes: int, pin: bool
+) -> DataLoader[tuple[Tensor, Tensor]]:
+    """Every scene exactly once over all workers: worker r takes scenes r, r + size, ..., none is repeated to fill up."""
+    return DataLoader(
+        _Evaluations(scenes),
+        batch_size=batch_size,
+        sampler=range(world.rank, len(scenes), world.size),
+        num_workers=num_processes,
+        pin_memory=pin,
+    )

@@ -1,0 +1,55 @@
+"""What a worker must know to train one network: plain data that travels to any machine."""
+
+from typing import Literal, NamedTuple
+
+from intra_search.config.seeding import derived_seed
+from intra_search.config.settings import StudySettings, TrainingSettings
+
+
+class TrainingJob(NamedTuple):
+    """One training of one network of a study."""
+
+    study: str
+    """URI of the study; all paths below are relative to it."""
+    folder: str
+    """Home of this training, such as `trials/00017`."""
+    generation: int
+    """The driver start that asked for it; checkpoints go below `<folder>/gen-<generation>/`."""
+    purpose: Literal["student", "teacher"]
+    settings: StudySettings
+    """The study's settings with the trial's point."""
+    seed: int
+    """Seeds initial weights, dropout and data order."""
+    knowledge: str | None = None
+    """Folder of the stored knowledge; None: there is none, or the teacher runs live."""
+    teacher: str | None = None
+    """Checkpoint of the teacher, for live knowledge."""
+
+    @property
+    def training(self) -> TrainingSettings:
+        return self.settings.teacher.training if self.purpose == "teacher" else self.settings.training
+
+    @property
+    def output_folder(self) -> str:
+        return f"{self.folder}/gen-{self.generation}"
+
+    @property
+    def init(self) -> tuple[str, str | None]:
+        """Name and value of the setting that names initial weights."""
+        group = self.settings.teacher if self.purpose == "teacher" else self.settings.student
+        return f"{self.purpose}.init", group.init
+
+
+def student_job(
+    study: str, trial: int, folder: str, generation: int, settings: StudySettings, *, knowledge: str | None, teacher: str
+) -> TrainingJob:
+    """The job of one trial."""
+    stored = knowledge if settings.knowledge.mode == "stored" else None
+    live = teacher if settings.knowledge.mode == "live" else None
+    seed = derived_seed(settings.seed, "student", trial)
+    return TrainingJob(study, folder, generation, "student", settings, seed, stored, live)
+
+
+def teacher_job(study: str, folder: str, generation: int, settings: StudySettings) -> TrainingJob:
+    """The job of the teacher: the same loop without distillation."""
+    return TrainingJob(study, folder, generation, "teacher", settings, derived_seed(settings.seed, "teacher"))

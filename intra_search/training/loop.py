@@ -1,0 +1,285 @@
+"""The training loop: one for teacher and students, for one worker and several."""
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from intra_search.config.seeding import derived_seed
+from intra_search.config.settings import StudySettings
+from intra_search.distill.needs import teacher_answers
+from intra_search.distill.objective import Objective, ObjectiveResult, needs_of
+from intra_search.knowledge.reader import open_knowledge
+from intra_search.metrics.segmentation import segmentation_scores
+from intra_search.networks.build import build_network
+from intra_search.networks.input import normalise
+from intra_search.scenes.scene_set import SceneSet, open_scenes
+from intra_search.store.ledger import HistoryRow
+from intra_search.store.storage import Storage
+from intra_search.training.batches import Batch, ViewOrder, evaluation_loader, training_loader
+from intra_search.networks.checkpoint import (
+    Checkpoint,
+    initialise,
+    load_network,
+    load_newest,
+    prune_checkpoints,
+    save_checkpoint,
+)
+from intra_search.networks.placement import Placement, place
+from intra_search.training.evaluation import confusion, score_row
+from intra_search.training.job import TrainingJob
+from intra_search.training.optimizer import build_optimizer, learning_rate, set_learning_rate
+from intra_search.training.world import ALONE, World
+
+logger = logging.getLogger(__name__)
+
+FINITE_CHECK_STEPS = 20
+"""Steps between looks at the loss: each look makes a GPU wait, and workers must agree."""
+
+SCORE = "val/miou"
+"""Metric that decides which epoch's checkpoint is the best."""
+
+
+class DivergedError(Exception):
+    """The loss is not finite any more; the training cannot go on."""
+
+
+class NetworkRecipe(NamedTuple):
+    """Arguments of `build_network`."""
+
+    name: str
+    num_classes: int
+    options: dict[str, Any]
+
+
+class TrainingStep(nn.Module):
+    """Network and objective as one module, so that DDP reduces the gradients of both."""
+
+    def __init__(self, network: nn.Module, objective: Objective, placement: Placement, world: World) -> None:
+        super().__init__()
+        self.network = network
+        self.objective = objective
+        self._placement = placement
+        self._world = world
+
+    def forward(self, images: Tensor, labels: Tensor, answers: Mapping[str, Tensor]) -> ObjectiveResult:
+        with self._placement.autocast():
+            output = self.network(normalise(images))
+        # The objective computes in float32: moments and log-softmax lose too much in bfloat16.
+        reduce, size = self._world.all_reduce, self._world.size
+        result: ObjectiveResult = self.objective(output, labels, answers, all_reduce=reduce, world_size=size)
+        return result
+
+
+class Training:
+    """One training, an epoch at a time. Creating it goes on from its newest checkpoint, if there is one."""
+
+    def __init__(self, job: TrainingJob, world: World = ALONE, *, use_gpu: bool = False) -> None:
+        self.job = job
+        self.history: list[HistoryRow] = []
+        self._world = world
+        self._storage = Storage(job.study)
+        self._place = place(job.training.amp, use_gpu=use_gpu)
+        self._train_scenes = open_scenes(job.settings.scenes, "train")
+        self._val_scenes = open_scenes(job.settings.scenes, "val")
+        torch.manual_seed(job.seed)
+        self._recipe = network_recipe(job, len(self._train_scenes.classes))
+        self.network = build_network(self._recipe.name, self._recipe.num_classes, **self._recipe.options)
+        self._teacher = self._live_teacher()
+        self._objective = self._build_objective()
+        self._start_weights()
+        self._step = self._parallel_step()
+        parameters = [*self.network.parameters(), *self._objective.parameters()]
+        self._optimizer = build_optimizer(parameters, job.training)
+        self._resume()
+        self._order = ViewOrder(
+            len(self._train_scenes), job.settings.scenes.views, job.training.batch_size, job.seed, world
+        )
+        self._loader = self._training_loader()
+        if world.rank == 0:
+            logger.info("%s: %s", job.folder, self._place.reason)
+
+    @property
+    def finished(self) -> bool:
+        return len(self.history) >= self.job.training.epochs
+
+    @property
+    def num_parameters(self) -> int:
+        """Weights of the network, without the objective's adapters."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    def run_epoch(self) -> HistoryRow:
+        """Trains one epoch, validates, publishes a checkpoint. Raises `DivergedError` when the loss is not finite."""
+        started = time.perf_counter()
+        epoch = len(self.history)
+        # Dropout draws from here on; seeded per epoch, so that a resumed training draws the same.
+        torch.manual_seed(derived_seed(self.job.seed, "epoch", epoch, self._world.rank))
+        losses = self._train_epoch(epoch)
+        trained = time.perf_counter()
+        total = confusion(self.network, self._evaluation_loader(), self._recipe.num_classes, self._place, self._world)
+        names = tuple(scene_class.name for scene_class in self._val_scenes.classes)
+        row: HistoryRow = {"epoch": epoch + 1, **losses, **score_row(segmentation_scores(total.cpu()), names)}
+        row["train_seconds"] = trained - started
+        row["seconds"] = time.perf_counter() - started
+        self.history.append(row)
+        if self._world.rank == 0:
+            self._save()
+        return row
+
+    def _train_epoch(self, epoch: int) -> dict[str, float]:
+        self._step.train()
+        self._order.epoch = epoch
+        totals: dict[str, Tensor] = {}
+        rate = 0.0
+        for step, batch in enumerate(self._loader):
+            rate = learning_rate(self.job.training, epoch, step, len(self._order))
+            set_learning_rate(self._optimizer, rate)
+            for name, part in self._train_step(batch).items():
+                totals[name] = totals.get(name, torch.zeros_like(part)) + part
+            if step % FINITE_CHECK_STEPS == 0 or step + 1 == len(self._order):
+                self._check_finite(totals, epoch, step)
+        means = {name: float(self._world.all_reduce(total) / len(self._order)) for name, total in totals.items()}
+        return {f"train/{name}": mean for name, mean in means.items()} | {"learning_rate": rate}
+
+    def _train_step(self, batch: Batch) -> dict[str, Tensor]:
+        images, labels = self._place.images(batch["images"]), self._place.labels(batch["labels"])
+        answers = {key: answer.to(self._place.device, non_blocking=True) for key, answer in batch["answers"].items()}
+        if self._teacher is not None:
+            answers = self._ask_teacher(images, labels)
+        self._optimizer.zero_grad(set_to_none=True)
+        result = self._step(images, labels, answers)
+        result.loss.backward()
+        limit = self.job.training.clip_gradient_norm
+        if limit is not None:
+            nn.utils.clip_grad_norm_(self._step.parameters(), limit)
+        self._optimizer.step()
+        return {"loss": result.loss.detach() / self._world.size, **result.parts}
+
+    @torch.no_grad()
+    def _ask_teacher(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        assert self._teacher is not None
+        with self._place.autocast():
+            output = self._teacher(normalise(images))
+        needs = needs_of(self.job.settings.distill)
+        return teacher_answers(needs, output, labels, self._recipe.num_classes)
+
+    def _check_finite(self, totals: Mapping[str, Tensor], epoch: int, step: int) -> None:
+        broken = [name for name, total in totals.items() if not torch.isfinite(total)]
+        count = torch.tensor(float(len(broken)), device=self._place.device)
+        if self._world.all_reduce(count) > 0:
+            names = ", ".join(f"train/{name}" for name in broken) or "a loss on another worker"
+            raise DivergedError(f"{names} is not finite at epoch {epoch + 1}, step {step + 1}")
+
+    def _build_objective(self) -> Objective:
+        settings = self.job.settings
+        distill = settings.distill
+        if self.job.purpose == "teacher":
+            distill = distill.model_copy(update={"enabled": False})
+        return Objective(
+            distill,
+            self.job.training,
+            num_classes=self._recipe.num_classes,
+            ignored_class=settings.scenes.ignored_class,
+            student_channels=self.network.feature_channels,
+            teacher_channels=teacher_channels(settings) if needs_of(distill) else {},
+        )
+
+    def _live_teacher(self) -> nn.Module | None:
+        if self.job.teacher is None or not needs_of(self.job.settings.distill):
+            return None
+        teacher, _ = load_network(self._storage, self.job.teacher)
+        return self._place.network(teacher).requires_grad_(False)
+
+    def _start_weights(self) -> None:
+        setting, uri = self.job.init
+        if uri is not None:
+            left = initialise(self.network, uri, setting)
+            logger.info("%s: weights from %s; not in it: %s", self.job.folder, uri, ", ".join(left) or "none")
+
+    def _parallel_step(self) -> nn.Module:
+        self._place.network(self.network)
+        network: nn.Module = self.network
+        if self.job.training.compile:
+            network = torch.compile(network)  # type: ignore[assignment]
+        step = TrainingStep(network, self._objective.to(self._place.device), self._place, self._world)
+        return DistributedDataParallel(step) if self._world.size > 1 else step
+
+    def _training_loader(self) -> Any:
+        knowledge = None
+        needs = needs_of(self.job.settings.distill)
+        if self.job.knowledge is not None and needs and self.job.purpose == "student":
+            knowledge = open_knowledge(self._storage, self.job.knowledge, needs)
+        return training_loader(
+            self._train_scenes,
+            self._order,
+            knowledge,
+            self.job.settings.seed,
+            num_processes=self.job.settings.resources.loader_processes,
+            pin=self._place.device.type == "cuda",
+        )
+
+    def _evaluation_loader(self) -> Any:
+        processes = self.job.settings.resources.loader_processes
+        pin = self._place.device.type == "cuda"
+        size = self.job.training.batch_size
+        return evaluation_loader(self._val_scenes, size, self._world, num_processes=processes, pin=pin)
+
+    def _resume(self) -> None:
+        generations = [name for name in self._storage.names(self.job.folder) if name.startswith("gen-")]
+        known = [name for name in generations if int(name.removeprefix("gen-")) <= self.job.generation]
+        checkpoint = load_newest(self._storage, [f"{self.job.folder}/{name}" for name in known])
+        if checkpoint is None:
+            return
+        self.network.load_state_dict(checkpoint.network)
+        self._objective.load_state_dict(checkpoint.training["objective"])
+        self._optimizer.load_state_dict(checkpoint.training["optimizer"])
+        self.history = checkpoint.history
+
+    def _save(self) -> None:
+        about = checkpoint_about(self.job, self._recipe, self._train_scenes, self.history)
+        state = {"objective": self._objective.state_dict(), "optimizer": self._optimizer.state_dict()}
+        epoch = len(self.history)
+        folder = self.job.output_folder
+        save_checkpoint(self._storage, folder, epoch, Checkpoint(self.network.state_dict(), state, about))
+        # The one before the newest stays, to fall back on if the newest is found damaged.
+        prune_checkpoints(self._storage, folder, {epoch, epoch - 1, best_epoch(self.history)})
+
+
+def network_recipe(job: TrainingJob, num_classes: int) -> NetworkRecipe:
+    """The network that a job trains."""
+    settings = job.settings
+    if job.purpose == "teacher":
+        return NetworkRecipe(settings.teacher.network, num_classes, settings.teacher.options.model_dump())
+    return NetworkRecipe(settings.student.network, num_classes, settings.student.options())
+
+
+def teacher_channels(settings: StudySettings) -> dict[str, int]:
+    """Channels of the teacher's features, without its weights."""
+    with torch.device("meta"):
+        teacher = build_network(settings.teacher.network, 2, **settings.teacher.options.model_dump())
+    return dict(teacher.feature_channels)
+
+
+def best_epoch(history: list[HistoryRow]) -> int:
+    """Number of the epoch with the highest validation score; the first of equals."""
+    return int(max(history, key=lambda row: row[SCORE])["epoch"])
+
+
+def checkpoint_about(
+    job: TrainingJob, recipe: NetworkRecipe, scenes: SceneSet, history: list[HistoryRow]
+) -> dict[str, Any]:
+    """What evaluation, `init` and a person need to know of a checkpoint."""
+    return {
+        "network": recipe._asdict(),
+        "classes": [scene_class._asdict() for scene_class in scenes.classes],
+        "scenes": scenes.fingerprint,
+        "purpose": job.purpose,
+        "folder": job.folder,
+        "generation": job.generation,
+        "settings": job.settings.model_dump(mode="json"),
+        "history": history,
+    }

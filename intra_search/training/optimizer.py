@@ -1,0 +1,32 @@
+"""Optimizer and schedule of one training."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from intra_search.config.settings import TrainingSettings
+
+
+def build_optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
+    """SGD with momentum as the authors have it, or AdamW; one group of parameters."""
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    return torch.optim.SGD(
+        parameters, lr=settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
+
+
+def learning_rate(settings: TrainingSettings, epoch: int, step: int, steps_per_epoch: int) -> float:
+    """Poly schedule: base * (1 - progress) ** power, progress in [0, 1) by epoch or by step.
+
+    `epoch` counts finished epochs, `step` finished steps of this epoch. The authors' code steps per epoch.
+    """
+    within = step / steps_per_epoch if settings.schedule_step == "step" else 0.0
+    progress = (epoch + within) / settings.epochs
+    return settings.learning_rate * (1.0 - progress) ** settings.poly_power
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
