@@ -1,0 +1,106 @@
+"""ApolloScape's mean IoU, counted in the space of official ids as its evaluation script does.
+
+The script is Cityscapes' pixel-level one over ApolloScape's labels: one confusion over all images; pixels whose *truth*
+is not counted are no false positives; pixels of a counted class *predicted* as an uncounted one are still missed.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from intra_search.errors import SceneError
+from intra_search.scenes.labels import apolloscape_labels
+
+Ids = npt.NDArray[np.uint8]
+Confusion = npt.NDArray[np.int64]
+"""(38, 38) pixel counts in the order of the official label table, rows truth; adds up over images and workers."""
+_EXACT_FLOAT = 2**24  # OpenCV hands counts back as 32-bit floats; they are exact up to here
+
+
+class ApolloScapeScores(NamedTuple):
+    """Official scores of one confusion; NaN where no class is left to average."""
+
+    mean_iou: float
+    """Over the counted classes (void and 17 markings) that occur in truth or prediction."""
+    mean_iou_without_void: float
+    """The same without void."""
+    mean_iou_all: float
+    """Over all 36 classes that occur; noise and ignored truth left out."""
+    class_iou: dict[str, float]
+    """Official IoU of all 38 labels by name; NaN where a label is not counted or does not occur."""
+    class_iou_all: dict[str, float]
+    """IoU of the 36 classes by name as `mean_iou_all` averages them; NaN where a class does not occur."""
+
+
+def id_confusion(truth: Ids, predicted: Ids) -> Confusion:
+    """Confusion of one image from official ids (H, W), both uint8 at full resolution.
+
+    Raises SceneError when the sizes differ or a pixel holds an id that is no class.
+    """
+    if truth.shape != predicted.shape:
+        found = f"{_size(predicted)} against {_size(truth)}"
+        raise SceneError("prediction", "must have the label's size", found, "predict at full resolution")
+    pairs = np.zeros((256, 256), np.int64)
+    rows = max(1, _EXACT_FLOAT // max(1, truth.shape[1]))
+    for start in range(0, truth.shape[0], rows):
+        images = [np.ascontiguousarray(ids[start : start + rows]) for ids in (truth, predicted)]
+        counts = cv2.calcHist(images, [0, 1], None, [256, 256], [0, 256, 0, 256])
+        pairs += counts.astype(np.int64)
+    confusion: Confusion = pairs[np.ix_(_ids(), _ids())]
+    if confusion.sum() != truth.size:
+        known = set(_ids().tolist())
+        strange = {
+            side: sorted(set(np.flatnonzero(pairs.sum(axis=axis)).tolist()) - known)
+            for side, axis in (("label", 1), ("prediction", 0))
+        }
+        found = ", ".join(f"{ids} in the {side}" for side, ids in strange.items() if ids)
+        raise SceneError("ids", "must be ApolloScape's (0, 200..233, 249, 250, 255)", found, "store ids, not train ids")
+    return confusion
+
+
+def empty_confusion() -> Confusion:
+    """Where a sum over images starts."""
+    return np.zeros((len(_ids()), len(_ids())), np.int64)
+
+
+def apolloscape_scores(confusion: Confusion) -> ApolloScapeScores:
+    """Scores of a confusion, however many images and workers it was summed over."""
+    labels = apolloscape_labels()
+    official = _iou(confusion, np.array([label.counted for label in labels]))
+    trained = _iou(confusion, np.array([label.train_id != 255 for label in labels]))
+    is_void = np.array([label.name == "void" for label in labels])
+    return ApolloScapeScores(
+        mean_iou=_mean(official),
+        mean_iou_without_void=_mean(official[~is_void]),
+        mean_iou_all=_mean(trained),
+        class_iou={label.name: float(value) for label, value in zip(labels, official, strict=True)},
+        class_iou_all={
+            label.name: float(value) for label, value in zip(labels, trained, strict=True) if label.train_id != 255
+        },
+    )
+
+
+def _iou(confusion: Confusion, counted: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """IoU (38,) of the counted labels; NaN for the others and where neither truth nor counted prediction occurs."""
+    right = confusion.diagonal()
+    union = confusion.sum(axis=1) + confusion[counted].sum(axis=0) - right
+    iou = np.full(len(confusion), np.nan)
+    np.divide(right, union, out=iou, where=counted & (union > 0))
+    return iou
+
+
+def _mean(values: npt.NDArray[np.float64]) -> float:
+    present = values[~np.isnan(values)]
+    return float(present.mean()) if present.size else float("nan")
+
+
+@cache
+def _ids() -> npt.NDArray[np.int64]:
+    return np.array([label.id for label in apolloscape_labels()])
+
+
+def _size(image: Ids) -> str:
+    return " x ".join(str(side) for side in image.shape[::-1])

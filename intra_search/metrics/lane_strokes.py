@@ -1,0 +1,127 @@
+"""Lanes as CULane's official tool sees them: a smooth curve through the points, drawn with a broad brush.
+
+The tool works on 32-bit points and 64-bit splines; the same mix is kept here, since one rounded pixel can move an IoU
+over its threshold.
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from intra_search.errors import SettingError
+
+Points = npt.NDArray[np.floating]
+SUBSTEPS = 50  # curve points drawn per pair of neighbouring lane points
+_LOST = np.iinfo(np.int32).min  # where C++ rounds NaN and everything that does not fit
+
+
+class Stroke(NamedTuple):
+    """One drawn lane: the part of the canvas that its brush may have touched."""
+
+    mask: npt.NDArray[np.bool_]
+    """(rows, columns) of the box; true where the brush touched the canvas."""
+    top: int
+    left: int
+    area: int
+    """Touched pixels."""
+
+
+def natural_spline(points: Points, substeps: int = SUBSTEPS) -> npt.NDArray[np.float32]:
+    """Natural cubic spline through lane points (N, 2), N >= 3, in the chord length: ((N - 1) * substeps + 1, 2).
+
+    Both coordinates are splines of the summed distance between neighbouring points, with zero second derivative at the
+    ends. Neighbours at one place leave no such spline: all but the last curve point are NaN, as in the official tool.
+    """
+    knots = points.astype(np.float32)
+    steps = np.diff(knots, axis=0).astype(np.float64)
+    chords = np.sqrt(np.square(steps).sum(axis=1))
+    if not chords.all():
+        lost = np.full(((len(knots) - 1) * substeps, 2), np.nan, np.float32)
+        return np.concatenate([lost, knots[-1:]])
+    slopes = steps / chords[:, None]
+    bends = _second_derivatives(chords, slopes)
+    lengths = chords[:, None]
+    linear = slopes - (2 * lengths * bends[:-1] + lengths * bends[1:]) / 6
+    quadratic = bends[:-1] / 2
+    cubic = (bends[1:] - bends[:-1]) / (6 * lengths)
+    times = (lengths / substeps * np.arange(substeps))[..., None]  # (N - 1, substeps, 1)
+    start = knots[:-1].astype(np.float64)
+    curve = start[:, None] + linear[:, None] * times + quadratic[:, None] * times**2 + cubic[:, None] * times**3
+    return np.concatenate([curve.reshape(-1, 2).astype(np.float32), knots[-1:]])
+
+
+def _second_derivatives(chords: npt.NDArray[np.float64], slopes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Second derivatives (N, 2) at the knots of a natural spline, by elimination in the tridiagonal system.
+
+    A loop over some thirty knots, in plain floats: faster here than arrays of two.
+    """
+    lengths = chords.tolist()
+    jumps = (6 * np.diff(slopes, axis=0)).tolist()
+    reduced: list[tuple[float, float, float]] = []
+    share, x, y = 0.0, 0.0, 0.0
+    for before, after, (jump_x, jump_y) in zip(lengths[:-1], lengths[1:], jumps, strict=True):
+        pivot = 2 * (before + after) - before * share
+        share, x, y = after / pivot, (jump_x - before * x) / pivot, (jump_y - before * y) / pivot
+        reduced.append((share, x, y))
+    bends = [(0.0, 0.0)]
+    for share, x, y in reversed(reduced):
+        next_x, next_y = bends[-1]
+        bends.append((x - share * next_x, y - share * next_y))
+    bends.append((0.0, 0.0))
+    return np.array(bends[::-1])
+
+
+def draw_stroke(points: Points, brush: int, size: tuple[int, int]) -> Stroke | None:
+    """The lane's stroke on a canvas of `size` = (width, height) pixels, or None for a lane of fewer than two points.
+
+    `points` (N, 2) are x, y in pixels and may lie outside the canvas. Two points are joined by a straight line. Drawing
+    the whole polyline touches the same pixels as the official tool's segment after segment.
+    """
+    if brush < 1:
+        raise SettingError("width", "must be at least 1 pixel", brush, "CULane uses 30")
+    if len(points) < 2:
+        return None
+    curve = points.astype(np.float32) if len(points) == 2 else natural_spline(points)
+    corners = _to_pixels(curve)
+    width, height = size
+    margin = brush // 2 + 2
+    left, top = np.clip(corners.min(axis=0).astype(np.int64) - margin, 0, (width, height)).tolist()
+    right, bottom = np.clip(corners.max(axis=0).astype(np.int64) + margin + 1, 0, (width, height)).tolist()
+    canvas = np.zeros((height, width), np.uint8)
+    if len(corners) == 1:
+        corners = np.concatenate([corners, corners])  # a dot; a polyline of one point would draw nothing
+    cv2.polylines(canvas, [corners], isClosed=False, color=1, thickness=brush)
+    mask = canvas[top:bottom, left:right]
+    return Stroke(mask.view(np.bool_), top, left, int(np.count_nonzero(mask)))
+
+
+def _to_pixels(curve: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
+    """Pixels of the curve's points, halves to even as C++'s cvRound does; runs of one pixel are kept once."""
+    rounded = np.rint(curve.astype(np.float64))
+    with np.errstate(invalid="ignore"):
+        on_grid = np.abs(rounded) < 2.0**31  # false for NaN
+    pixels = np.where(on_grid, rounded, _LOST).astype(np.int32)
+    fresh = np.ones(len(pixels), np.bool_)
+    fresh[1:] = (pixels[1:] != pixels[:-1]).any(axis=1)
+    return np.ascontiguousarray(pixels[fresh])
+
+
+def stroke_iou(one: Stroke | None, other: Stroke | None) -> float:
+    """Intersection over union of two strokes; 0 if either lane had too few points, NaN if both lie off the canvas."""
+    if one is None or other is None:
+        return 0.0
+    if one.area + other.area == 0:
+        return float("nan")
+    top, left = max(one.top, other.top), max(one.left, other.left)
+    bottom = min(one.top + one.mask.shape[0], other.top + other.mask.shape[0])
+    right = min(one.left + one.mask.shape[1], other.left + other.mask.shape[1])
+    if bottom <= top or right <= left:
+        return 0.0
+    shared = int(np.count_nonzero(_part(one, top, bottom, left, right) & _part(other, top, bottom, left, right)))
+    return shared / (one.area + other.area - shared)
+
+
+def _part(stroke: Stroke, top: int, bottom: int, left: int, right: int) -> npt.NDArray[np.bool_]:
+    return stroke.mask[top - stroke.top : bottom - stroke.top, left - stroke.left : right - stroke.left]
