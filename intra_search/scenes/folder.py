@@ -168,11 +168,12 @@ def _read_csv(path: Path, columns: tuple[str, ...]) -> list[Row]:
         # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
+            present = reader.fieldnames or ()
             rows = [(f"{path}:{reader.line_num}", row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         remedy = f"write it with the columns {','.join(columns)}"
         raise SceneError(str(path), "must be a readable csv file", error, remedy) from None
-    missing = [column for column in columns if column not in (reader.fieldnames or ())]
+    missing = [column for column in columns if column not in present]
     if missing:
         found = f"no column {missing[0]!r}"
         raise SceneError(str(path), f"must have the columns {','.join(columns)}", found, "add it to the first line")

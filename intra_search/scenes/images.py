@@ -83,8 +83,8 @@ def list_images(folder: Path) -> Sequence[Path]:
 
 def _decode(path: Path) -> ImageFile.ImageFile:
     try:
-        image = Image.open(path)
-        image.load()
+        with Image.open(path) as image:
+            image.load()
     except FileNotFoundError:
         raise SceneError(str(path), "must exist", "no such file", "restore it or remove its scene") from None
     # Pillow's readers raise SyntaxError and struct.error, too, on damaged files.
