@@ -1,0 +1,56 @@
+"""Drawn road scenes as a data set: nothing on disk, exact labels, as many scenes as asked for."""
+
+from collections.abc import Mapping
+from hashlib import sha256
+
+import numpy as np
+
+from intra_search.config.settings import ScenesSettings
+from intra_search.errors import SettingError
+from intra_search.scenes.labels import SceneClass, apolloscape_classes, apolloscape_swap
+from intra_search.scenes.source import SPLITS, Frame, SceneName, Split
+
+
+class DrawnScenes:
+    """Scenes drawn from (seed, number), with ApolloScape's classes.
+
+    Scene i of train, val and test has number 3 i, 3 i + 1 and 3 i + 2: no two splits share a scene, and a larger
+    `num_train` changes none of the scenes that were there before."""
+
+    def __init__(self, settings: ScenesSettings) -> None:
+        if settings.val_groups or settings.test_groups:
+            field = "val_groups" if settings.val_groups else "test_groups"
+            found = ", ".join(getattr(settings, field))
+            remedy = "remove it; num_train, num_val and num_test say how many scenes are drawn"
+            raise SettingError(f"scenes.{field}", "has no meaning for drawn scenes", found, remedy)
+        self.classes: tuple[SceneClass, ...] = apolloscape_classes()
+        self.swap: Mapping[int, int] | None = apolloscape_swap()
+        self._seed, self._height, self._width = settings.seed, settings.height, settings.width
+        counts = (settings.num_train, settings.num_val, settings.num_test)
+        self.scenes: list[SceneName] = []
+        self.splits: dict[Split, range] = {}
+        self._numbers: list[int] = []
+        for place, (split, count) in enumerate(zip(SPLITS, counts, strict=True)):
+            self.splits[split] = range(len(self.scenes), len(self.scenes) + count)
+            self.scenes += [SceneName(f"{split}-{number:06d}", split) for number in range(count)]
+            self._numbers += range(place, 3 * count, 3)
+
+    def load(self, index: int) -> Frame:
+        # Late, because drawing pulls in OpenCV, which trainings on stored frames never need.
+        from intra_search.scenes.synthetic import draw_scene
+
+        return draw_scene(self._seed, self._numbers[index], self._height, self._width)
+
+    def paper_crop_top(self, height: int, width: int) -> int:
+        raise SettingError(
+            "scenes.crop_top",
+            "'paper' needs a data set with a protocol",
+            "drawn scenes, which have none",
+            "set a share of rows, e.g. --set scenes.crop_top=0.3",
+        )
+
+    def signature(self) -> str:
+        """The first scene's pixels stand for the drawing code: scenes drawn by another version are another data set."""
+        image, labels = self.load(0)
+        pixels = sha256(np.ascontiguousarray(image).tobytes() + np.ascontiguousarray(labels).tobytes()).hexdigest()
+        return f"{self._seed} {self._height}x{self._width} {pixels}"

@@ -1,0 +1,206 @@
+"""A plain folder of images and masks, for users' own data:
+
+    images/NAME.jpg (or .png)    masks/NAME.png (8-bit, palette or grey: the index is the class)
+    classes.csv    index,name[,category][,red,green,blue][,swap]
+    groups.csv     name,group (optional: which frames belong to one video; else each is its own group)
+
+`swap` names the class that a flip makes of this one (left_solid: right_solid); empty: itself. 255 is ignored.
+"""
+
+import csv
+from collections.abc import Mapping
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from intra_search.config.settings import ScenesSettings
+from intra_search.errors import SceneError, SettingError
+from intra_search.scenes.images import (
+    check_same_size,
+    data_root,
+    list_images,
+    read_image,
+    read_mask,
+    sizes_signature,
+)
+from intra_search.scenes.labels import IGNORED, MAX_CLASSES, UNKNOWN, SceneClass, Table
+from intra_search.scenes.source import Frame, SceneName, Split
+
+Row = tuple[str, dict[str, str]]
+"""Place (`file:line`) and cells of one line of a csv file."""
+
+
+class _ClassTable(NamedTuple):
+    classes: tuple[SceneClass, ...]
+    table: Table
+    colors: dict[tuple[int, int, int], int]
+    swap: dict[int, int] | None
+
+
+class FolderScenes:
+    """All images of a folder, in the order of their names."""
+
+    def __init__(self, settings: ScenesSettings) -> None:
+        """Lists the files and reads the tables. Raises `SettingError` for a missing root, `SceneError` for a missing
+        mask, no images, two images of one name, and for tables that cannot be used."""
+        root = data_root(settings.root)
+        self.classes, self._table, self._colors, swap = _read_classes(root / "classes.csv")
+        self.swap: Mapping[int, int] | None = swap
+        self.splits: Mapping[Split, tuple[int, ...]] | None = None
+        self._files = _pairs(root)
+        groups = _read_groups(root / "groups.csv")
+        self.scenes = [SceneName(image.stem, _group(groups, image, root)) for image, _ in self._files]
+
+    def load(self, index: int) -> Frame:
+        image_path, mask_path = self._files[index]
+        image = read_image(image_path)
+        labels = read_mask(mask_path, self._table, self._colors)
+        check_same_size(image_path, image, mask_path, labels)
+        return image, labels
+
+    def paper_crop_top(self, height: int, width: int) -> int:
+        raise SettingError(
+            "scenes.crop_top",
+            "'paper' needs a data set with a protocol",
+            "a plain folder, which has none",
+            "set a share of rows, e.g. --set scenes.crop_top=0.3",
+        )
+
+    def signature(self) -> str:
+        return sizes_signature(chain.from_iterable(self._files))
+
+
+def _pairs(root: Path) -> list[tuple[Path, Path]]:
+    for name in ("images", "masks"):
+        if not (root / name).is_dir():
+            remedy = "put images/, masks/ and classes.csv there"
+            raise SceneError(str(root / name), "a folder data set must have it", "no such folder", remedy)
+    masks = {path.name: path for path in list_images(root / "masks")}
+    pairs: dict[str, tuple[Path, Path]] = {}
+    for image in list_images(root / "images"):
+        if image.stem in pairs:
+            found = f"{pairs[image.stem][0].name} as well"
+            raise SceneError(str(image), "names must differ before the suffix", found, "rename or remove one")
+        mask = masks.get(f"{image.stem}.png")
+        if mask is None:
+            remedy = f"add {root / 'masks' / image.stem}.png, or remove the image"
+            raise SceneError(str(image), "every image must have its mask", "no mask", remedy)
+        pairs[image.stem] = (image, mask)
+    if not pairs:
+        raise SceneError(str(root / "images"), "must hold .jpg or .png images", "none", "put the images there")
+    return list(pairs.values())
+
+
+def _read_classes(path: Path) -> _ClassTable:
+    rows = _read_csv(path, ("index", "name"))
+    if not rows or len(rows) > MAX_CLASSES:
+        raise SceneError(str(path), f"must list 1 to {MAX_CLASSES} classes", len(rows), "one line per class")
+    by_index: dict[int, Row] = {}
+    for place, cells in rows:
+        index = _number(place, "index", cells["index"], highest=MAX_CLASSES - 1)
+        if index in by_index:
+            raise SceneError(place, "every index must stand once", index, f"see also {by_index[index][0]}")
+        by_index[index] = (place, cells)
+    ordered = [by_index[index] for index in sorted(by_index)]
+    table = np.full(256, UNKNOWN, np.uint8)
+    table[sorted(by_index)] = np.arange(len(by_index))
+    table[IGNORED] = IGNORED
+    colors = [_color(place, cells) for place, cells in ordered]
+    classes = tuple(
+        SceneClass(cells["name"], cells.get("category", ""), color or _spread_color(number))
+        for number, ((_, cells), color) in enumerate(zip(ordered, colors, strict=True))
+    )
+    known = {color: number for number, color in enumerate(colors) if color is not None}
+    if len(known) not in (0, len(classes)):
+        rule = "all classes or none must have a colour, and all colours must differ"
+        raise SceneError(str(path), rule, f"{len(known)} colours for {len(classes)} classes", "complete red,green,blue")
+    return _ClassTable(classes, table, known, _swap(ordered))
+
+
+def _swap(rows: list[Row]) -> dict[int, int] | None:
+    if "swap" not in rows[0][1]:
+        return None
+    index: dict[str, int] = {}
+    for number, (place, cells) in enumerate(rows):
+        if index.setdefault(cells["name"], number) != number:
+            raise SceneError(place, "names of classes must differ", repr(cells["name"]), "rename one")
+    swap: dict[int, int] = {}
+    for number, (place, cells) in enumerate(rows):
+        mirror = cells["swap"] or cells["name"]
+        partner = index.get(mirror)
+        if partner is None:
+            remedy = f"known classes: {', '.join(index)}"
+            raise SceneError(place, "swap must name a class, or be empty", repr(mirror), remedy)
+        back = rows[partner][1]["swap"] or mirror
+        if back != cells["name"]:
+            found = f"{cells['name']} → {mirror} → {back}"
+            raise SceneError(place, "swap must lead back: a flip done twice changes nothing", found, "pair the classes")
+        if partner != number:
+            swap[number] = partner
+    return swap
+
+
+def _read_groups(path: Path) -> dict[str, str] | None:
+    if not path.exists():
+        return None
+    groups: dict[str, str] = {}
+    for place, cells in _read_csv(path, ("name", "group")):
+        if groups.setdefault(cells["name"], cells["group"]) != cells["group"]:
+            found = f"{cells['name']} in {groups[cells['name']]} and {cells['group']}"
+            raise SceneError(place, "an image must be in one group", found, "keep one of the lines")
+    return groups
+
+
+def _group(groups: dict[str, str] | None, image: Path, root: Path) -> str:
+    if groups is None:
+        return image.stem
+    if image.stem not in groups:
+        # Not a group of its own: it may be a near duplicate of frames in another split.
+        remedy = f"add the line '{image.stem},GROUP', or remove the image"
+        raise SceneError(str(root / "groups.csv"), "every image must have a group", f"none for {image.stem}", remedy)
+    return groups[image.stem]
+
+
+def _read_csv(path: Path, columns: tuple[str, ...]) -> list[Row]:
+    try:
+        # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            present = reader.fieldnames or ()
+            rows = [(f"{path}:{reader.line_num}", row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        remedy = f"write it with the columns {','.join(columns)}"
+        raise SceneError(str(path), "must be a readable csv file", error, remedy) from None
+    missing = [column for column in columns if column not in present]
+    if missing:
+        found = f"no column {missing[0]!r}"
+        raise SceneError(str(path), f"must have the columns {','.join(columns)}", found, "add it to the first line")
+    for place, row in rows:
+        if None in row or None in row.values():
+            found = f"{sum(value is not None for value in row.values())} cells"
+            raise SceneError(place, "must have one cell per column", found, "complete the line")
+    return [(place, {name: cell.strip() for name, cell in row.items()}) for place, row in rows]
+
+
+def _color(place: str, cells: dict[str, str]) -> tuple[int, int, int] | None:
+    parts = [cells.get(name, "") for name in ("red", "green", "blue")]
+    if not any(parts):
+        return None
+    red, green, blue = (_number(place, "a colour", part, highest=255) for part in parts)
+    return red, green, blue
+
+
+def _number(place: str, what: str, text: str, *, highest: int) -> int:
+    if not text.isdecimal() or int(text) > highest:
+        raise SceneError(place, f"{what} must be a whole number in 0..{highest}", repr(text), "correct the line")
+    return int(text)
+
+
+def _spread_color(number: int) -> tuple[int, int, int]:
+    """Colours that differ for pictures of classes without their own: black, then bits dealt over the channels."""
+    channels = [0, 0, 0]
+    for bit in range(8):
+        channels[bit % 3] |= ((number >> bit) & 1) << (7 - bit // 3)
+    return channels[0], channels[1], channels[2]

@@ -1,0 +1,116 @@
+"""One split of a data set as networks see it: views for training, one fixed view for evaluation."""
+
+from hashlib import sha256
+from typing import Any, Literal
+
+from intra_search.config.settings import ScenesSettings
+from intra_search.errors import SceneError, SettingError
+from intra_search.scenes.labels import ClassMap, SceneClass, class_map, swap_table
+from intra_search.scenes.source import Frame, SceneSource, Split
+from intra_search.scenes.sources import SOURCES
+from intra_search.scenes.splits import split_scenes
+from intra_search.scenes.views import View, copied, draw_view, evaluation_view, training_base, view_generator
+
+CACHE_BYTES = 4 * 2**30
+"""Most that one process keeps of decoded scenes. Later scenes are decoded each time: slower, the same views."""
+
+_Kind = Literal["evaluation", "training"]
+
+
+def open_scenes(settings: ScenesSettings, split: Split) -> "SceneSet":
+    """Opens one split: lists files and reads tables, decodes nothing.
+
+    Raises `SettingError` for settings that this data set cannot meet, `SceneError` for a data set that breaks a rule
+    which shows without decoding (a missing mask, an empty split)."""
+    source = SOURCES[settings.dataset](settings)
+    classes = class_map(
+        source.classes,
+        source.swap,
+        by_category=settings.classes == "category",
+        ignored_class=settings.ignored_class,
+    )
+    if settings.augment.flip and classes.swap is None:
+        rule = "needs to know which class each becomes in a mirror"
+        remedy = "add a swap column to classes.csv, or --set scenes.augment.flip=false"
+        raise SettingError("scenes.augment.flip", rule, f"no such table for {settings.classes} classes", remedy)
+    if settings.crop_top == "paper":
+        source.paper_crop_top(settings.height, settings.width)  # Raises now, not at the first scene.
+    return SceneSet(source, split_scenes(source, settings)[split], settings, classes)
+
+
+class SceneSet:
+    """Scenes of one split. Can be pickled; the copy opens with an empty cache."""
+
+    def __init__(self, source: SceneSource, indices: list[int], settings: ScenesSettings, classes: ClassMap) -> None:
+        self._source = source
+        self._indices = indices
+        self._settings = settings
+        self._class_map = classes
+        self._swap = swap_table(classes.swap) if classes.swap else None
+        self._cache: dict[tuple[_Kind, int], View] = {}
+        self._cache_bytes = 0
+        self.classes: tuple[SceneClass, ...] = classes.classes
+        """Trained classes by label; 255 is ignored."""
+        self.names = tuple(source.scenes[index].name for index in indices)
+        self.groups = tuple(source.scenes[index].group for index in indices)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def view(self, index: int, view: int, seed: int) -> View:
+        """Training view of a scene: image (3, H, W) and labels (H, W), uint8; a function of its arguments alone."""
+        base = self._reduced("training" if self._zooms_in else "evaluation", index)
+        return draw_view(base, self._settings, self._swap, view_generator(seed, index, view))
+
+    def evaluation(self, index: int) -> View:
+        """The one view that metrics are taken on: cut and resized, nothing drawn."""
+        return copied(self._reduced("evaluation", index))
+
+    def load(self, index: int) -> Frame:
+        """The scene as stored: image (h, w, 3) RGB and labels (h, w) in trained classes, uint8.
+
+        Raises `SceneError` when it cannot be decoded or breaks a rule."""
+        image, labels = self._source.load(self._indices[index])
+        return image, self._class_map.table[labels]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what makes this another data set: its kind, trained classes, all scenes of all splits with their
+        groups, and the sizes of their files (drawn scenes: seed, size and the first scene). Nothing is decoded."""
+        parts = [
+            self._settings.dataset,
+            *(row.name for row in self.classes),
+            "scenes",
+            *(f"{scene.name}\t{scene.group}" for scene in self._source.scenes),
+            self._source.signature(),
+        ]
+        return sha256("\n".join(parts).encode()).hexdigest()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_cache": {}, "_cache_bytes": 0}
+
+    @property
+    def _zooms_in(self) -> bool:
+        return self._settings.augment.scale[1] > 1
+
+    def _reduced(self, kind: _Kind, index: int) -> View:
+        kept = self._cache.get((kind, index))
+        if kept is not None:
+            return kept
+        image, labels = self.load(index)
+        reduce = training_base if kind == "training" else evaluation_view
+        view = reduce(image, labels, self._settings, self._cut(index, *labels.shape))
+        size = view.image.nbytes + view.labels.nbytes
+        if self._settings.cache and self._cache_bytes + size <= CACHE_BYTES:
+            self._cache[kind, index] = view
+            self._cache_bytes += size
+        return view
+
+    def _cut(self, index: int, height: int, width: int) -> int:
+        """Rows to drop from the top of a frame."""
+        share = self._settings.crop_top
+        cut = self._source.paper_crop_top(height, width) if share == "paper" else round(share * height)
+        if cut >= height:
+            rule = "crop_top must leave rows of every frame"
+            raise SceneError(self.names[index], rule, f"{cut} of {height} rows cut", "lower scenes.crop_top")
+        return cut

@@ -1,0 +1,15 @@
+"""The data sets by their name in `scenes.dataset`. A new one is a file with a `SceneSource` and a line here."""
+
+from collections.abc import Callable
+
+from intra_search.config.settings import ScenesSettings
+from intra_search.scenes.apolloscape import ApolloScapeScenes
+from intra_search.scenes.drawn import DrawnScenes
+from intra_search.scenes.folder import FolderScenes
+from intra_search.scenes.source import SceneSource
+
+SOURCES: dict[str, Callable[[ScenesSettings], SceneSource]] = {
+    "synthetic": DrawnScenes,
+    "apolloscape": ApolloScapeScenes,
+    "folder": FolderScenes,
+}

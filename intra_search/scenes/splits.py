@@ -1,0 +1,77 @@
+"""Which scenes train, which guide the search (val), and which are kept for the last word (test)."""
+
+from collections import Counter
+from collections.abc import Sequence
+from hashlib import sha256
+
+from intra_search.config.settings import ScenesSettings
+from intra_search.errors import SceneError, SettingError
+from intra_search.scenes.source import SPLITS, SceneName, SceneSource, Split
+
+
+def split_scenes(source: SceneSource, settings: ScenesSettings) -> dict[Split, list[int]]:
+    """Indices of each split in the order of the source; every scene is in exactly one.
+
+    A data set's own split wins. Else whole groups go to `test` and `val`, by name or drawn from `scenes.seed` until
+    the asked-for share of scenes is met as nearly as whole groups allow; the rest is `train`. What is drawn depends on
+    the seed and the groups' names and sizes alone. Raises `SceneError` for an unknown group and for an empty split."""
+    if source.splits is not None:
+        chosen = {split: list(source.splits[split]) for split in SPLITS}
+    else:
+        groups = split_groups(source.scenes, settings)
+        chosen = {
+            split: [index for index, scene in enumerate(source.scenes) if scene.group in groups[split]]
+            for split in SPLITS
+        }
+    for split in SPLITS:
+        if not chosen[split]:
+            rule = f"{split} must hold at least one scene"
+            raise SceneError("scenes", rule, "none", "add scenes or groups, or change the settings of the split")
+    return chosen
+
+
+def split_groups(scenes: Sequence[SceneName], settings: ScenesSettings) -> dict[Split, set[str]]:
+    """Groups of each split; raises as `split_scenes` does."""
+    sizes = Counter(scene.group for scene in scenes)
+    test, val = set(settings.test_groups), set(settings.val_groups)
+    _check_named(sizes, "test_groups", test)
+    _check_named(sizes, "val_groups", val)
+    if test & val:
+        found = ", ".join(sorted(test & val))
+        raise SettingError("scenes.val_groups", "no group may be in val and in test", found, "remove it from one")
+    if not test:
+        # One group must remain for train, and one for val if that is still to be drawn.
+        test = _drawn(sizes, val, settings.test_fraction, reserve=1 if val else 2, seed=f"{settings.seed}/test")
+    if not val:
+        val = _drawn(sizes, test, settings.val_fraction, reserve=1, seed=f"{settings.seed}/val")
+    return {"train": set(sizes) - test - val, "val": val, "test": test}
+
+
+def _check_named(sizes: Counter[str], field: str, named: set[str]) -> None:
+    unknown = sorted(named - set(sizes))
+    if unknown:
+        remedy = f"groups of this data set: {_listed(sizes)}"
+        raise SceneError(f"scenes.{field}", "must name groups of the data set", repr(unknown[0]), remedy)
+
+
+def _drawn(sizes: Counter[str], taken: set[str], fraction: float, *, reserve: int, seed: str) -> set[str]:
+    """Groups in a random order, each taken when that brings the number of scenes nearer to the wanted share."""
+    free = sorted(set(sizes) - taken, key=lambda group: sha256(f"{seed}/{group}".encode()).digest())
+    if len(free) <= reserve:
+        found = f"{len(sizes)} ({_listed(sizes)})"
+        remedy = "add groups, or name the groups in scenes.val_groups and scenes.test_groups so that some remain"
+        raise SceneError("scenes", "train, val and test must each get a group of their own", found, remedy)
+    wanted = fraction * sizes.total()
+    chosen: set[str] = set()
+    count = 0
+    for group in free:
+        nearer = abs(count + sizes[group] - wanted) < abs(count - wanted)
+        if nearer and len(chosen) < len(free) - reserve:
+            chosen.add(group)
+            count += sizes[group]
+    return chosen or {min(free, key=lambda group: (sizes[group], group))}
+
+
+def _listed(sizes: Counter[str]) -> str:
+    names = sorted(sizes)
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
