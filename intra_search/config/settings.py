@@ -83,7 +83,9 @@ class ScenesSettings(Settings):
         if self.dataset == "synthetic" and self.root is not None:
             raise ValueError("root has no meaning for drawn scenes; remove it or choose another dataset")
         if self.dataset != "synthetic" and self.root is None:
-            raise ValueError(f"root must name the folder of the {self.dataset} data set; add --set scenes.root='\"DIR\"'")
+            raise ValueError(
+                f"root must name the folder of the {self.dataset} data set; add --set scenes.root='\"DIR\"'"
+            )
         return self
 
 
