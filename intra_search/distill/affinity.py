@@ -9,7 +9,11 @@ from intra_search.errors import SettingError
 
 
 def affinity_graph(moments: Tensor) -> Tensor:
-    """Cosine of the moment vectors of every two regions: (B, R, K, C) to (B, R, K, K). A zero vector gives 0."""
+    """Cosine of the moment vectors of every two regions: (B, R, K, C) to (B, R, K, K). A zero vector gives 0.
+
+    Float32, or float64 for float64 moments, under autocast too.
+    """
+    moments = moments.to(torch.promote_types(moments.dtype, torch.float32))
     # Cosine does not depend on scale, so each vector is first divided by its largest entry: squares of features
     # around 1e-6 or 1e4 then neither underflow nor overflow, and no absolute epsilon distorts small vectors.
     scale_BRK1 = moments.detach().abs().amax(dim=-1, keepdim=True)
@@ -17,7 +21,8 @@ def affinity_graph(moments: Tensor) -> Tensor:
     scaled_BRKC = torch.where(nonzero_BRK1, moments / torch.where(nonzero_BRK1, scale_BRK1, 1), 0)
     norm_BRK1 = torch.where(nonzero_BRK1, scaled_BRKC.square().sum(dim=-1, keepdim=True), 1).sqrt()
     unit_BRKC = scaled_BRKC / norm_BRK1
-    return unit_BRKC @ unit_BRKC.transpose(-1, -2)
+    with torch.autocast(moments.device.type, enabled=False):  # it would multiply in bfloat16
+        return unit_BRKC @ unit_BRKC.transpose(-1, -2)
 
 
 def affinity_loss(student_graph: Tensor, teacher_graph: Tensor, present: Tensor) -> Tensor:

@@ -35,14 +35,17 @@ def region_moments(features: Tensor, masks: Tensor, orders: Sequence[int]) -> Te
     variance_BKC = square_BKC - mean_BKC.square()
     varies_BKC = variance_BKC.detach() > ZERO_VARIANCE * square_BKC.detach()
     sd_BKC = torch.where(varies_BKC, variance_BKC, 1).sqrt()
-    present_BK1 = masks.flatten(2).any(dim=2).unsqueeze(2)
+    cells_BK1 = masks.flatten(2).sum(dim=2).unsqueeze(2)
     moments = []
     for order in orders:
         if order == 1:
-            moments.append(torch.where(present_BK1, mean_BKC + shift_B1C, 0))
+            moments.append(torch.where(cells_BK1 > 0, mean_BKC + shift_B1C, 0))
             continue
         central_BKC = _central(powers_BKC, order) / (sd_BKC**order if order > 2 else 1)
-        moments.append(torch.where(varies_BKC, central_BKC, 0))
+        # Two values lie symmetric about their mean: odd orders are 0, and rounding must not reach the cosine, which
+        # would blow it up to a vector of length 1.
+        symmetric_BK1 = (cells_BK1 == 2) & (order % 2 == 1)
+        moments.append(torch.where(varies_BKC & ~symmetric_BK1, central_BKC, 0))
     out_dtype = torch.promote_types(features.dtype, torch.float32)
     return torch.stack(moments, dim=1).to(out_dtype)
 

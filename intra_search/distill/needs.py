@@ -86,7 +86,7 @@ def teacher_answers(
         if isinstance(need, GraphNeed):
             graphs[need.layer, need.regions].append(need)
         else:
-            answers[need.key] = attention_map(teacher_output.features[need.layer])
+            answers[need.key] = attention_map(teacher_output.features[need.layer]).float()
     for (layer, regions), same_layer in graphs.items():
         answers |= _graph_answers(same_layer, regions, teacher_output.features[layer], labels, num_classes)
     return answers
