@@ -1,0 +1,91 @@
+"""ResNet backbones at output stride 8, from torchvision's blocks and under torchvision's parameter names.
+
+torchvision refuses dilation for the blocks of ResNet-18 and 34 and width factors for all but Bottleneck, so the stages
+are assembled here, and strides and dilations set on the convolutions after construction, for all depths alike.
+Weights of a torchvision ResNet of the same depth load by name (without `fc`).
+"""
+
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from intra_search.errors import SettingError
+from intra_search.networks.shape import scaled_channels
+
+
+class Depth(NamedTuple):
+    """Block type and blocks per stage of one published depth."""
+
+    block: type[BasicBlock] | type[Bottleneck]
+    stages: tuple[int, int, int, int]
+
+
+DEPTHS = {
+    18: Depth(BasicBlock, (2, 2, 2, 2)),
+    34: Depth(BasicBlock, (3, 4, 6, 3)),
+    50: Depth(Bottleneck, (3, 4, 6, 3)),
+    101: Depth(Bottleneck, (3, 4, 23, 3)),
+}
+
+
+class DilatedResNet(nn.Module):
+    """Stem and four stages; `layer3` and `layer4` keep the size of `layer2` (1/8) by dilations 2 and 4.
+
+    The first block of a dilated stage keeps the dilation of the stage before: its convolution reads the same pixels
+    that the strided original read.
+    """
+
+    def __init__(self, depth: int, width: float = 1.0) -> None:
+        super().__init__()
+        if depth not in DEPTHS:
+            raise SettingError("ResNet depth", f"must be one of {sorted(DEPTHS)}", depth, "choose a known depth")
+        block, (blocks1, blocks2, blocks3, blocks4) = DEPTHS[depth]
+        planes = scaled_channels((64, 128, 256, 512), width)
+        stem = planes[0]
+        out1, out2, out3, out4 = (block.expansion * count for count in planes)
+        self.feature_channels = {"block1": stem, "block2": out1, "block3": out2, "block4": out3, "block5": out4}
+        self.conv1 = nn.Conv2d(3, stem, kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(stem)
+        self.layer1 = _stage(block, stem, planes[0], blocks1, stride=1)
+        self.layer2 = _stage(block, out1, planes[1], blocks2, stride=2)
+        self.layer3 = _stage(block, out2, planes[2], blocks3, stride=1)
+        self.layer4 = _stage(block, out3, planes[3], blocks4, stride=1)
+        _dilate(self.layer3, first=1, others=2)
+        _dilate(self.layer4, first=2, others=4)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Images (B, 3, H, W) to `block1` (stem, unpooled, 1/2), `block2` (1/4) and `block3` .. 5 (1/8)."""
+        block1 = F.relu(self.bn1(self.conv1(images)))
+        block2 = self.layer1(F.max_pool2d(block1, kernel_size=3, stride=2, padding=1))
+        block3 = self.layer2(block2)
+        block4 = self.layer3(block3)
+        block5 = self.layer4(block4)
+        return {"block1": block1, "block2": block2, "block3": block3, "block4": block4, "block5": block5}
+
+
+def _stage(
+    block: type[BasicBlock] | type[Bottleneck], channels_in: int, planes: int, blocks: int, stride: int
+) -> nn.Sequential:
+    channels_out = planes * block.expansion
+    shortcut = None
+    if stride != 1 or channels_in != channels_out:
+        shortcut = nn.Sequential(
+            nn.Conv2d(channels_in, channels_out, kernel_size=1, stride=stride, bias=False),
+            nn.BatchNorm2d(channels_out),
+        )
+    first = block(channels_in, planes, stride, shortcut)
+    return nn.Sequential(first, *(block(channels_out, planes) for _ in range(blocks - 1)))
+
+
+def _dilate(stage: nn.Sequential, first: int, others: int) -> None:
+    for index, block in enumerate(stage):
+        dilation = first if index == 0 else others
+        for module in block.modules():
+            if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
+                module.dilation = (dilation, dilation)
+                module.padding = (dilation, dilation)

@@ -1,0 +1,45 @@
+"""ResNet-18 as a student: dilated to stride 8, with a plain head.
+
+IntRA-KD names a ResNet-18 student but not its head; this one reduces to 128 channels, drops out and classifies.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from intra_search.networks.backbone import DilatedResNet
+from intra_search.networks.output import NetworkOutput
+from intra_search.networks.shape import check_input_size, scaled_channels
+
+
+class SegmentationResNet(nn.Module):
+    """A dilated ResNet with a linear head.
+
+    Args:
+        num_classes: K.
+        depth: 18, 34, 50 or 101.
+        width: factor on every channel count, rounded to multiples of 4; 1 is the published network.
+        dropout: rate before the classifier.
+
+    Features: `block1` (stem, 1/2), `block2` (1/4), `block3`, `block4`, `block5` (1/8).
+    """
+
+    def __init__(self, num_classes: int, *, depth: int, width: float = 1.0, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.backbone = DilatedResNet(depth, width)
+        self.feature_channels = self.backbone.feature_channels
+        (head,) = scaled_channels((128,), width)
+        self.head = nn.Sequential(
+            nn.Conv2d(self.feature_channels["block5"], head, kernel_size=1, bias=False),
+            nn.BatchNorm2d(head),
+            nn.ReLU(),
+            nn.Dropout2d(dropout),
+            nn.Conv2d(head, num_classes, kernel_size=1),
+        )
+
+    def forward(self, images: Tensor) -> NetworkOutput:
+        """Images (B, 3, H, W), normalised, H and W multiples of 8."""
+        check_input_size(images)
+        features = self.backbone(images)
+        logits = self.head(features["block5"])
+        logits = F.interpolate(logits, size=images.shape[-2:], mode="bilinear", align_corners=False)
+        return NetworkOutput(logits, features)
