@@ -22,6 +22,8 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 _COLOR_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 _INDEX_MODES = ("1", "L", "P")
+_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+"""What Pillow's readers raise on damaged files."""
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -87,8 +89,7 @@ def _decode(path: Path) -> ImageFile.ImageFile:
             image.load()
     except FileNotFoundError:
         raise SceneError(str(path), "must exist", "no such file", "restore it or remove its scene") from None
-    # Pillow's readers raise SyntaxError and struct.error, too, on damaged files.
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
+    except _DAMAGED as error:
         raise SceneError(str(path), "must be a whole image", str(error), "copy it again or remove its scene") from None
     return image
 
