@@ -1,6 +1,7 @@
 """A split as trainings see it: the same laws for every data set of the table."""
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -16,7 +17,7 @@ from intra_search.scenes.check import check_scenes
 from intra_search.scenes.scene_set import SceneSet, open_scenes
 from intra_search.scenes.source import SPLITS
 from intra_search.scenes.sources import SOURCES
-from intra_search.scenes.views import View
+from intra_search.scenes.views import View, draw_view, training_base, view_generator
 
 RECIPE = {"scale": (0.7, 1.5), "rotation": 8.0, "colour": 0.2, "flip": True}
 
@@ -73,6 +74,21 @@ def test_cached_and_uncached_views_are_the_same_bits(settings: ScenesSettings) -
             for view in (0, 1, 0):
                 assert _same(cached.view(index, view, 5), uncached.view(index, view, 5))
                 assert _same(cached.evaluation(index), uncached.evaluation(index))
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_a_view_is_drawn_from_the_decoded_frame(apolloscape_settings: ScenesSettings, cache: bool) -> None:
+    """Zooms show the frame's own pixels: the base is larger than the network's size, and stays so in the cache."""
+    augment = RECIPE | {"flip": False}
+    settings = _with(apolloscape_settings, width=32, augment=augment, cache=cache)
+    scenes = open_scenes(settings, "train")
+    image, labels = scenes.load(1)
+    base = training_base(image, labels, settings, 0)
+    assert tuple(base.labels.shape) == (32, 48)
+    for number in range(3):
+        wanted = draw_view(base, settings, None, view_generator(7, 1, number))
+        scenes.evaluation(1)
+        assert _same(scenes.view(1, number, 7), wanted)
 
 
 def test_evaluation_is_the_same_with_any_recipe(settings: ScenesSettings) -> None:
@@ -244,9 +260,8 @@ def _lost_mask(root: Path) -> None:
     ],
 )
 def test_check_names_the_first_bad_scene(
-    folder_settings: ScenesSettings, folder_root: Path, harm: object, message: str
+    folder_settings: ScenesSettings, folder_root: Path, harm: Callable[[Path], None], message: str
 ) -> None:
-    assert callable(harm)
     settings = _with(folder_settings, val_groups=("video0",), test_groups=("video2",))
     scenes = open_scenes(settings, "train")
     harm(folder_root)
