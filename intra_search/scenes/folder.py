@@ -77,13 +77,13 @@ def _pairs(root: Path) -> list[tuple[Path, Path]]:
         if not (root / name).is_dir():
             remedy = "put images/, masks/ and classes.csv there"
             raise SceneError(str(root / name), "a folder data set must have it", "no such folder", remedy)
-    masks = {path.name: path for path in list_images(root / "masks")}
+    masks = {path.stem: path for path in list_images(root / "masks") if path.suffix.lower() == ".png"}
     pairs: dict[str, tuple[Path, Path]] = {}
     for image in list_images(root / "images"):
         if image.stem in pairs:
             found = f"{pairs[image.stem][0].name} as well"
             raise SceneError(str(image), "names must differ before the suffix", found, "rename or remove one")
-        mask = masks.get(f"{image.stem}.png")
+        mask = masks.get(image.stem)
         if mask is None:
             remedy = f"add {root / 'masks' / image.stem}.png, or remove the image"
             raise SceneError(str(image), "every image must have its mask", "no mask", remedy)
@@ -98,7 +98,11 @@ def _read_classes(path: Path) -> _ClassTable:
     if not rows or len(rows) > MAX_CLASSES:
         raise SceneError(str(path), f"must list 1 to {MAX_CLASSES} classes", len(rows), "one line per class")
     by_index: dict[int, Row] = {}
+    names: set[str] = set()
     for place, cells in rows:
+        if cells["name"] in names:
+            raise SceneError(place, "names of classes must differ", repr(cells["name"]), "rename one")
+        names.add(cells["name"])
         index = _number(place, "index", cells["index"], highest=MAX_CLASSES - 1)
         if index in by_index:
             raise SceneError(place, "every index must stand once", index, f"see also {by_index[index][0]}")
@@ -122,10 +126,7 @@ def _read_classes(path: Path) -> _ClassTable:
 def _swap(rows: list[Row]) -> dict[int, int] | None:
     if "swap" not in rows[0][1]:
         return None
-    index: dict[str, int] = {}
-    for number, (place, cells) in enumerate(rows):
-        if index.setdefault(cells["name"], number) != number:
-            raise SceneError(place, "names of classes must differ", repr(cells["name"]), "rename one")
+    index = {cells["name"]: number for number, (_, cells) in enumerate(rows)}
     swap: dict[int, int] = {}
     for number, (place, cells) in enumerate(rows):
         mirror = cells["swap"] or cells["name"]

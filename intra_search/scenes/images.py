@@ -22,6 +22,8 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 _COLOR_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 _INDEX_MODES = ("1", "L", "P")
+_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+"""What Pillow's readers raise on damaged files."""
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -67,10 +69,15 @@ def data_root(root: str | None) -> Path:
 
 
 def sizes_signature(paths: Iterable[Path]) -> str:
-    """Hash over the files' sizes in bytes: tells a replaced data set from the same one without reading it."""
+    """Hash over the files' sizes in bytes: tells a replaced data set from the same one without reading it.
+
+    Raises `SceneError` for a file that has gone."""
     digest = sha256()
     for path in paths:
-        digest.update(f"{os.stat(path).st_size}\n".encode())
+        try:
+            digest.update(f"{os.stat(path).st_size}\n".encode())
+        except FileNotFoundError:
+            raise _missing(path) from None
     return digest.hexdigest()
 
 
@@ -86,11 +93,14 @@ def _decode(path: Path) -> ImageFile.ImageFile:
         with Image.open(path) as image:
             image.load()
     except FileNotFoundError:
-        raise SceneError(str(path), "must exist", "no such file", "restore it or remove its scene") from None
-    # Pillow's readers raise SyntaxError and struct.error, too, on damaged files.
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
+        raise _missing(path) from None
+    except _DAMAGED as error:
         raise SceneError(str(path), "must be a whole image", str(error), "copy it again or remove its scene") from None
     return image
+
+
+def _missing(path: Path) -> SceneError:
+    return SceneError(str(path), "must exist", "no such file", "restore it or remove its scene")
 
 
 def _known(path: Path, labels: NDArray[np.uint8], pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -19,7 +19,7 @@ from intra_search.config.settings import AugmentSettings, ScenesSettings
 from intra_search.scenes.labels import IGNORED, Table
 
 FILL = (124, 117, 104)
-"""RGB of pixels that no frame covers: ImageNet's mean, about zero for the network, as the authors fill."""
+"""RGB of pixels that no frame covers: ImageNet's mean, as the authors fill. Changes of colour come after it."""
 
 
 class View(NamedTuple):

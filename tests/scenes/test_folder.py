@@ -33,6 +33,12 @@ def test_png_images_keep_their_pixels(folder_settings: ScenesSettings) -> None:
     assert (FolderScenes(folder_settings).load(3)[0] == wanted).all()
 
 
+def test_suffixes_may_be_in_capitals(folder_settings: ScenesSettings, folder_root: Path) -> None:
+    (folder_root / "masks" / "f0.png").rename(folder_root / "masks" / "f0.PNG")
+    (folder_root / "images" / "f0.jpg").rename(folder_root / "images" / "f0.JPG")
+    assert FolderScenes(folder_settings).load(0)[0].shape == (24, 40, 3)
+
+
 def test_without_groups_every_image_is_its_own(folder_settings: ScenesSettings, folder_root: Path) -> None:
     (folder_root / "groups.csv").unlink()
     assert [scene.group for scene in FolderScenes(folder_settings).scenes] == [f"f{n}" for n in range(6)]
@@ -82,7 +88,7 @@ def test_classes_without_colours_get_different_ones(folder_settings: ScenesSetti
         ("index,name,swap\n0,road,\n1,left,rihgt\n", "swap must name a class.*'rihgt'; known classes: road, left"),
         ("index,name,swap\n0,road,\n1,left,right\n2,right,\n", "left → right → right"),
         ("index,name,swap\n0,a,b\n1,b,c\n2,c,a\n", "a → b → c"),
-        ("index,name,swap\n0,a,\n1,a,\n", "names of classes must differ, found 'a'"),
+        ("index,name\n0,a\n1,a\n", "names of classes must differ, found 'a'"),
     ],
 )
 def test_bad_class_tables(folder_settings: ScenesSettings, folder_root: Path, text: str, message: str) -> None:

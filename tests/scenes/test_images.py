@@ -158,3 +158,5 @@ def test_signature_follows_sizes_and_order(tmp_path: Path) -> None:
     a, b, c = (tmp_path / name for name in "abc")
     assert sizes_signature([a, b]) == sizes_signature([c, b])
     assert sizes_signature([a, b]) != sizes_signature([b, a])
+    with pytest.raises(SceneError, match="d: must exist"):
+        sizes_signature([a, tmp_path / "d"])

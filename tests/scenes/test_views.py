@@ -83,6 +83,14 @@ def test_labels_are_reduced_to_the_pixel_at_the_centre() -> None:
     assert (view.labels.numpy() == labels[1::3, 1::3]).all()
 
 
+def test_images_are_reduced_without_aliasing() -> None:
+    """4 to 1 over stripes of one bright column in four: a quarter of the light everywhere, not all or nothing."""
+    image = np.zeros((128, 128, 3), np.uint8)
+    image[:, ::4] = 200
+    view = evaluation_view(image, np.zeros((128, 128), np.uint8), _settings(32, 32), 0)
+    assert (view.image[:, :, 1:-1].int() - 50).abs().max() <= 2
+
+
 def test_evaluation_draws_nothing() -> None:
     image, labels = _scene(100, 150)
     states = (torch.get_rng_state(), np.random.get_state()[1], random.getstate())  # noqa: NPY002
@@ -263,6 +271,16 @@ def test_rotation_turns_every_second_view_within_its_limit() -> None:
     assert max(angles) > 15
     assert min(angles) < -15
     assert max(map(abs, angles)) < 20.5
+
+
+def test_rotation_is_about_the_centre() -> None:
+    """What is symmetric about the centre stays so, up to pixels that lie halfway between two."""
+    rows, columns = np.mgrid[0:64, 0:96]
+    labels = (((rows - 31.5) ** 2 + (columns - 47.5) ** 2) // 200).astype(np.uint8)
+    rings = np.stack([labels] * 3, -1)
+    for number in range(20):
+        view = _drawn(rings, labels + 10, _settings(rotation=30.0), number)
+        assert (view.labels == view.labels.flip(0, 1)).double().mean() > 0.995
 
 
 def test_colour_stays_within_its_strength_and_leaves_labels_alone() -> None:
