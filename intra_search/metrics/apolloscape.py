@@ -7,17 +7,16 @@ is not counted are no false positives; pixels of a counted class *predicted* as 
 from functools import cache
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from intra_search.errors import SceneError
+from intra_search.metrics.histograms import pair_counts
 from intra_search.scenes.labels import apolloscape_labels
 
 Ids = npt.NDArray[np.uint8]
 Confusion = npt.NDArray[np.int64]
 """(38, 38) pixel counts in the order of the official label table, rows truth; adds up over images and workers."""
-_EXACT_FLOAT = 2**24  # OpenCV hands counts back as 32-bit floats; they are exact up to here
 
 
 class ApolloScapeScores(NamedTuple):
@@ -43,12 +42,7 @@ def id_confusion(truth: Ids, predicted: Ids) -> Confusion:
     if truth.shape != predicted.shape:
         found = f"{_size(predicted)} against {_size(truth)}"
         raise SceneError("prediction", "must have the label's size", found, "predict at full resolution")
-    pairs = np.zeros((256, 256), np.int64)
-    rows = max(1, _EXACT_FLOAT // max(1, truth.shape[1]))
-    for start in range(0, truth.shape[0], rows):
-        images = [np.ascontiguousarray(ids[start : start + rows]) for ids in (truth, predicted)]
-        counts = cv2.calcHist(images, [0, 1], None, [256, 256], [0, 256, 0, 256])
-        pairs += counts.astype(np.int64)
+    pairs = pair_counts(truth, predicted)
     confusion: Confusion = pairs[np.ix_(_ids(), _ids())]
     if confusion.sum() != truth.size:
         known = set(_ids().tolist())

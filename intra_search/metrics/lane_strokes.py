@@ -89,11 +89,13 @@ def draw_stroke(points: Points, brush: int, size: tuple[int, int]) -> Stroke | N
     margin = brush // 2 + 2
     left, top = np.clip(corners.min(axis=0).astype(np.int64) - margin, 0, (width, height)).tolist()
     right, bottom = np.clip(corners.max(axis=0).astype(np.int64) + margin + 1, 0, (width, height)).tolist()
-    canvas = np.zeros((height, width), np.uint8)
-    if len(corners) == 1:
-        corners = np.concatenate([corners, corners])  # a dot; a polyline of one point would draw nothing
-    cv2.polylines(canvas, [corners], isClosed=False, color=1, thickness=brush)
-    mask = canvas[top:bottom, left:right]
+    # Drawn on the lane's box alone: it ends beyond the brush or with the canvas, so lines are clipped where they were.
+    mask = np.zeros((max(0, bottom - top), max(0, right - left)), np.uint8)
+    if mask.size:
+        line = corners - np.array([left, top], np.int32)
+        cv2.polylines(
+            mask, [line if len(line) > 1 else np.repeat(line, 2, axis=0)], False, 1, brush
+        )  # one point: a dot
     return Stroke(mask.view(np.bool_), top, left, int(np.count_nonzero(mask)))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intra_search.errors import SceneError
+from intra_search.metrics.histograms import value_counts
 
 NUM_STEPS = 100
 NUM_CLASSES = 5
@@ -53,8 +54,7 @@ def curve_scores(prediction: Image, truth: npt.NDArray[np.bool_] | Image) -> Cur
             "prediction", "must have the label's size", f"{prediction.shape} against {truth.shape}", "resize it"
         )
     right = np.bincount(prediction[truth != 0], minlength=_LEVELS)
-    taken = np.bincount(prediction.reshape(-1), minlength=_LEVELS)
-    return histogram_scores(right, taken)
+    return histogram_scores(right, value_counts(prediction))
 
 
 def histogram_scores(right: npt.NDArray[np.int64], taken: npt.NDArray[np.int64]) -> CurveScores:

@@ -76,6 +76,14 @@ def test_one_polyline_touches_the_pixels_of_all_segments(num_points: int, brush:
         np.testing.assert_array_equal(_full(points, brush), _paint_segments(points, brush))
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_lanes_that_leave_the_canvas_are_clipped_alike(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    points = draw.uniform((-200, -80), (360, 140), (draw.integers(2, 7), 2))
+    for brush in (1, 8, 30):
+        np.testing.assert_array_equal(_full(points, brush), _paint_segments(points, brush))
+
+
 def test_a_lane_within_one_pixel_is_a_dot() -> None:
     points = np.array([[50.0, 30.0], [50.1, 30.1], [50.2, 30.0]])
     np.testing.assert_array_equal(_full(points, 9), _paint_segments(points, 9))

@@ -1,0 +1,264 @@
+"""The three benchmarks' metrics on folders of anybody's predictions: what `intra-search score` runs."""
+
+import json
+import math
+import operator
+import re
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from intra_search.errors import SceneError, SettingError
+from intra_search.metrics.apolloscape import (
+    ApolloScapeScores,
+    Confusion,
+    Ids,
+    apolloscape_scores,
+    id_confusion,
+)
+from intra_search.metrics.culane import SCENARIOS, LaneCounts, LaneRule, count_frame, total_counts
+from intra_search.metrics.llamas import NUM_CLASSES, LlamasSums, image_sums
+from intra_search.metrics.tally import TallyOptions, tally
+from intra_search.scenes.images import read_mask
+from intra_search.scenes.labels import UNKNOWN, apolloscape_labels
+from intra_search.scenes.lane_files import lanes_name, read_frame_list, read_lanes
+from intra_search.scenes.llamas_labels import SIZE, binary_mask, class_mask, read_label
+
+Json = dict[str, object]
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _folder(path: Path, role: str) -> Path:
+    if not path.is_dir():
+        found = "a file" if path.exists() else "nothing there"
+        raise SceneError(str(path), f"must be the folder of {role}", found, "check the path")
+    return path
+
+
+# CULane
+
+
+class CulaneReport(NamedTuple):
+    """Counts over a list of frames, and per scenario where split lists were given."""
+
+    total: LaneCounts
+    scenarios: dict[str, LaneCounts]
+    num_frames: int
+    missing_predictions: int
+    """Frames without a prediction file; they count as frames without predicted lanes."""
+    skipped: list[str]
+
+    def to_json(self) -> Json:
+        report: Json = {**_counts_json(self.total), "num_frames": self.num_frames}
+        if self.scenarios:
+            report["scenarios"] = {name: _counts_json(counts) for name, counts in self.scenarios.items()}
+        return {**report, "missing_predictions": self.missing_predictions, "skipped": self.skipped}
+
+
+def _counts_json(counts: LaneCounts) -> Json:
+    return {**counts._asdict(), "precision": counts.precision, "recall": counts.recall, "f1": counts.f1}
+
+
+def score_culane(
+    annotations: Path,
+    predictions: Path,
+    frame_list: Path,
+    *,
+    rule: LaneRule | None = None,
+    splits: Path | None = None,
+    options: TallyOptions | None = None,
+) -> CulaneReport:
+    """CULane's F1 over the frames of a list. Both folders hold `<image name>.lines.txt` under the list's names.
+
+    `splits` is the folder of the nine scenario lists. A missing prediction file means no lanes, unless all are missing.
+    """
+    rule = _checked_rule(rule or LaneRule())
+    _folder(annotations, "annotations")
+    _folder(predictions, "predictions")
+    names = read_frame_list(frame_list)
+    scenario_names = {key: read_frame_list(splits / file) for key, file in SCENARIOS.items()} if splits else {}
+    frames = list(dict.fromkeys([*names, *(name for listed in scenario_names.values() for name in listed)]))
+    missing = sum(not (predictions / lanes_name(name)).is_file() for name in frames)
+    if missing == len(frames):
+        example = predictions / lanes_name(frames[0])
+        raise SceneError(str(predictions), "must hold predictions for the list", f"no {example}", "check the path")
+    count = partial(_count_culane_frame, annotations, predictions, rule)
+    counts, skipped = tally(count, operator.or_, frames, options)
+
+    def total(listed: Iterable[str]) -> LaneCounts:
+        return total_counts(counts[name] for name in listed if name in counts)
+
+    scenarios = {key: total(listed) for key, listed in scenario_names.items()}
+    return CulaneReport(total(names), scenarios, sum(name in counts for name in names), missing, skipped)
+
+
+def _checked_rule(rule: LaneRule) -> LaneRule:
+    if rule.brush < 1:
+        raise SettingError("--width", "must be at least 1 pixel", rule.brush, "CULane uses 30")
+    if not 0 <= rule.iou < 1:
+        raise SettingError("--iou", "must lie in 0 <= iou < 1", rule.iou, "CULane uses 0.5")
+    if min(rule.size) < 1:
+        raise SettingError("--image-size", "must be at least 1x1", rule.size, "CULane's is 1640x590")
+    return rule
+
+
+def _count_culane_frame(annotations: Path, predictions: Path, rule: LaneRule, name: str) -> dict[str, LaneCounts]:
+    predicted = predictions / lanes_name(name)
+    truth = read_lanes(annotations / lanes_name(name))
+    return {name: count_frame(truth, read_lanes(predicted) if predicted.is_file() else [], rule)}
+
+
+# ApolloScape
+
+
+class ApolloScapeReport(NamedTuple):
+    """Scores over all pairs of ID images."""
+
+    scores: ApolloScapeScores
+    num_images: int
+    skipped: list[str]
+
+    def to_json(self) -> Json:
+        scores = self.scores
+        return {
+            "mean_iou": _number(scores.mean_iou),
+            "mean_iou_without_void": _number(scores.mean_iou_without_void),
+            "mean_iou_all": _number(scores.mean_iou_all),
+            "class_iou": {name: _number(value) for name, value in scores.class_iou.items()},
+            "num_images": self.num_images,
+            "skipped": self.skipped,
+        }
+
+
+def score_apolloscape(labels: Path, predictions: Path, options: TallyOptions | None = None) -> ApolloScapeReport:
+    """ApolloScape's mean IoU over PNGs of official ids, paired by their path below the two folders.
+
+    PNGs are grey or palette images of ids, or RGB in the official colours. Every label needs its prediction and the
+    reverse.
+    """
+    roots = (_folder(labels, "labels"), _folder(predictions, "predictions"))
+    sides = [{path.relative_to(root) for path in root.rglob("*.png")} for root in roots]
+    if not sides[0]:
+        raise SceneError(str(labels), "must hold PNG labels", "none", "check the path")
+    names = sorted(sides[0] | sides[1])
+    confusion, skipped = tally(partial(_count_apolloscape_pair, labels, predictions), operator.add, names, options)
+    return ApolloScapeReport(apolloscape_scores(confusion), len(names) - len(skipped), skipped)
+
+
+def _count_apolloscape_pair(labels: Path, predictions: Path, name: Path) -> Confusion:
+    truth = _read_ids(labels / name, f"the label of {predictions / name}")
+    predicted = _read_ids(predictions / name, f"the prediction for {labels / name}")
+    try:
+        return id_confusion(truth, predicted)
+    except SceneError as error:
+        raise SceneError(str(predictions / name), error.rule, error.found, error.remedy) from None
+
+
+def _read_ids(path: Path, role: str) -> Ids:
+    if not path.is_file():
+        raise SceneError(str(path), f"must exist: it is {role}", "no such file", "add it, or remove its counterpart")
+    table = np.full(256, UNKNOWN, np.uint8)
+    colours = {}
+    for label in apolloscape_labels():
+        table[label.id] = label.id
+        colours[label.color] = label.id
+    return read_mask(path, table, colours)
+
+
+# LLAMAS
+
+_PREDICTION = re.compile(r"(?P<label>.+\.json)_(?P<key>\d+)\.png")
+_LABEL_KEYS = {"lanes", "projection_matrix"}
+
+
+class LlamasReport(NamedTuple):
+    """Mean scores over all label files."""
+
+    sums: LlamasSums
+    not_labels: list[str]
+    """JSON files among the labels that hold something else and have no predictions; passed over."""
+    skipped: list[str]
+
+    def to_json(self) -> Json:
+        means = self.sums.means()
+        return {
+            "auc": {name: scores.auc for name, scores in means.items()},
+            "mean_average_precision": self.sums.mean_average_precision,
+            "exact_average_precision": {name: scores.exact_ap for name, scores in means.items()},
+            "mean_exact_average_precision": self.sums.mean_exact_ap,
+            "corner": {
+                name: {"precision": scores.precision, "recall": scores.recall, "threshold": scores.threshold}
+                for name, scores in means.items()
+            },
+            "num_images": self.sums.num_images,
+            "not_labels": self.not_labels,
+            "skipped": self.skipped,
+        }
+
+
+def score_llamas(
+    labels: Path, predictions: Path, *, binary: bool = False, options: TallyOptions | None = None
+) -> LlamasReport:
+    """LLAMAS' official areas over all label files. A label `a/b.json` has the predictions `a/b.json_<class>.png`,
+    classes 0 to 4 (background, l1, l0, r0, r1), or class 1 alone for the binary task."""
+    _folder(labels, "label files")
+    _folder(predictions, "predictions")
+    named = _predicted_labels(predictions)
+    files = sorted(str(path.relative_to(labels)) for path in labels.rglob("*.json"))
+    not_labels = [name for name in files if name not in named and not _is_label(labels / name)]
+    names = sorted({*files, *named} - set(not_labels))
+    if len(not_labels) == len(files):
+        raise SceneError(str(labels), "must hold LLAMAS label files (.json)", "none", "check the path")
+    count = partial(_count_llamas_image, labels, predictions, binary)
+    sums, skipped = tally(count, LlamasSums.merged, names, options)
+    return LlamasReport(sums, not_labels, skipped)
+
+
+def _predicted_labels(predictions: Path) -> set[str]:
+    """Label files that the predictions' names point to."""
+    paths = (str(path.relative_to(predictions)) for path in predictions.rglob("*.png"))
+    return {found["label"] for found in map(_PREDICTION.fullmatch, paths) if found}
+
+
+def _is_label(path: Path) -> bool:
+    """Whether a JSON file is meant as a label; an unreadable one is, so that it is reported rather than passed over."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return True
+    return isinstance(content, Mapping) and not _LABEL_KEYS.isdisjoint(content)
+
+
+def _count_llamas_image(labels: Path, predictions: Path, binary: bool, name: str) -> LlamasSums:
+    path = labels / name
+    if not path.is_file():
+        found = f"predictions {predictions / name}_<class>.png without it"
+        raise SceneError(str(path), "must exist", found, "add the label file or remove its predictions")
+    keys = ("1",) if binary else tuple(str(index) for index in range(NUM_CLASSES))
+    images = {key: _read_probability(predictions / f"{name}_{key}.png") for key in keys}
+    label = read_label(path)
+    if binary:
+        return image_sums(images, {"1": binary_mask(label) == 1})
+    mask = class_mask(label)
+    return image_sums(images, {key: mask == int(key) for key in keys})
+
+
+def _read_probability(path: Path) -> Ids:
+    """Grey image (717, 1276) of 255 times the probability."""
+    if not path.is_file():
+        raise SceneError(str(path), "must exist: a class's prediction", "no such file", "write one PNG per class")
+    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if image is None:
+        raise SceneError(str(path), "must be a whole image", "one that cannot be decoded", "write it again")
+    width, height = SIZE
+    if image.shape != (height, width):
+        found = f"{image.shape[1]} x {image.shape[0]}"
+        raise SceneError(str(path), f"must be {width} x {height} pixels", found, "predict at full resolution")
+    return np.asarray(image, np.uint8)

@@ -1,0 +1,78 @@
+"""Counting many files: one result per item, merged over processes, bad items refused or left out by name."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial, reduce
+from multiprocessing import get_context
+from typing import NamedTuple, TypeVar
+
+import cv2
+
+from intra_search.errors import SceneError
+
+Item = TypeVar("Item")
+Total = TypeVar("Total")
+
+_ITEMS_PER_PROCESS = 250  # below this, starting a process costs more than it saves
+_PARTS_PER_PROCESS = 8  # parts are dealt as processes become free, so one slow part holds up little
+
+
+class TallyOptions(NamedTuple):
+    """How items are counted; the result does not depend on it, except for bad items."""
+
+    skip_bad: bool = False
+    """Leave bad items out and list them, instead of stopping at the first."""
+    processes: int | None = None
+    """None: one per core, fewer for few items."""
+
+
+def tally(
+    count: Callable[[Item], Total],
+    merge: Callable[[Total, Total], Total],
+    items: Sequence[Item],
+    options: TallyOptions | None = None,
+) -> tuple[Total, list[str]]:
+    """Merged counts of all items, and one line per item left out, both in the items' order.
+
+    `count` must be picklable: a function of a module, or a partial of one. Raises the SceneError of the first bad item,
+    or, with `skip_bad`, one when every item is bad.
+    """
+    options = options or TallyOptions()
+    processes = options.processes or min(os.cpu_count() or 1, len(items) // _ITEMS_PER_PROCESS)
+    count_part = partial(_count_part, count, merge, options.skip_bad)
+    if processes <= 1:
+        parts = [count_part(items)]
+    else:
+        size = -(-len(items) // (processes * _PARTS_PER_PROCESS))
+        chunks = [items[start : start + size] for start in range(0, len(items), size)]
+        # Spawned, not forked: a fork of a process with threads (OpenCV's, for one) can hang.
+        with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_use_one_thread) as pool:
+            parts = list(pool.map(count_part, chunks))
+    totals = [total for total, _ in parts if total is not None]
+    skipped = [line for _, lines in parts for line in lines]
+    if not totals:
+        first = skipped[0] if skipped else "no item"
+        raise SceneError("score", "needs at least one usable file", first, "mend the files or the paths")
+    return reduce(merge, totals), skipped
+
+
+def _count_part(
+    count: Callable[[Item], Total], merge: Callable[[Total, Total], Total], skip_bad: bool, items: Sequence[Item]
+) -> tuple[Total | None, list[str]]:
+    total: Total | None = None
+    skipped: list[str] = []
+    for item in items:
+        try:
+            counted = count(item)
+        except SceneError as error:
+            if not skip_bad:
+                raise
+            skipped.append(str(error))
+            continue
+        total = counted if total is None else merge(total, counted)
+    return total, skipped
+
+
+def _use_one_thread() -> None:
+    cv2.setNumThreads(1)  # the processes already use every core

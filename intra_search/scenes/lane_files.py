@@ -1,0 +1,82 @@
+"""CULane's text files: lanes of one frame (`.lines.txt`) and lists of frames."""
+
+import math
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+
+from intra_search.errors import SceneError
+
+Lane = npt.NDArray[np.float64]
+"""Points (N, 2) of one lane: x, y in pixels of the whole image, bottom first; x may lie outside the image."""
+_LIST_FIELDS = (1, 2, 6)  # image; image and label; image, label and four existence flags
+
+
+def lanes_name(image_name: str) -> str:
+    """Name of the lanes file beside an image: `a/00000.jpg` gives `a/00000.lines.txt`."""
+    return str(PurePosixPath(image_name).with_suffix(".lines.txt"))
+
+
+def read_lanes(path: Path) -> list[Lane]:
+    """Lanes of one frame, one per line as "x y x y ...".
+
+    An empty line is a lane without points, which the official tool counts. Raises SceneError naming the line when a
+    number is missing, not a number, or not finite.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SceneError(str(path), "must be a readable text file", error, "check the file") from error
+    return [_parse_lane(line, f"{path}:{number}") for number, line in enumerate(text.splitlines(), start=1)]
+
+
+def _parse_lane(line: str, where: str) -> Lane:
+    words = line.split()
+    if len(words) % 2:
+        raise SceneError(where, "must hold pairs of x and y", f"{len(words)} numbers", "complete or drop the last pair")
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError as error:
+        raise SceneError(
+            where, "must hold numbers only", str(error).split(": ")[-1], "mend or drop the line"
+        ) from error
+    if not all(map(math.isfinite, numbers)):
+        strange = next(word for word, number in zip(words, numbers, strict=True) if not math.isfinite(number))
+        raise SceneError(where, "must hold finite numbers", strange, "drop the point")
+    return np.array(numbers, np.float64).reshape(-1, 2)
+
+
+def write_lanes(path: Path, lanes: Iterable[Lane]) -> None:
+    """Write lanes as CULane stores them; a frame without lanes gives an empty file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = (" ".join(f"{x:.3f} {y:g}" for x, y in lane.tolist()) for lane in lanes)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def read_frame_list(path: Path) -> list[str]:
+    """Image names of a list file, in its order, relative to the data set's root (a leading slash is dropped).
+
+    A line holds the image alone, or with its label, or with its label and four existence flags. Empty lines are passed
+    over. Raises SceneError for another number of fields, a path that leaves the root, or a list without frames.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SceneError(str(path), "must be a readable list of frames", error, "check the path") from error
+    names = [
+        _frame_name(line.split(), f"{path}:{number}") for number, line in enumerate(lines, start=1) if line.strip()
+    ]
+    if not names:
+        raise SceneError(str(path), "must name at least one frame", "none", "check the list")
+    return names
+
+
+def _frame_name(fields: list[str], where: str) -> str:
+    if len(fields) not in _LIST_FIELDS:
+        raise SceneError(where, "must hold 1, 2 or 6 fields", len(fields), "write `image [label [e1 e2 e3 e4]]`")
+    name = fields[0].lstrip("/")
+    if not name or ".." in PurePosixPath(name).parts:
+        raise SceneError(where, "must name an image inside the data set's folder", fields[0], "mend the path")
+    return name
