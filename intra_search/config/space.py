@@ -77,6 +77,11 @@ class Space:
         """The base settings with this point's values."""
         return with_overrides(self.base, point, "space")
 
+    def tables(self) -> dict[str, Any]:
+        """The `space` and `points` tables from which `parse_space` makes this space again."""
+        domains = {path: domain.model_dump(mode="json") for path, domain in self.domains.items()}
+        return {"space": domains, "points": [point for point in self.points if point]}
+
     def sample(self, rng: random.Random) -> Point:
         """A point drawn at random, each domain uniformly (log-uniformly with `log`)."""
         return self.walk(_RandomAsker(rng))

@@ -1,6 +1,7 @@
 """Optuna as the adviser: it suggests points and is told results. It is rebuilt from the ledger at every start."""
 
 import logging
+import warnings
 from collections.abc import Iterable
 
 import optuna
@@ -48,6 +49,12 @@ class Adviser:
         seed = derived_seed(self._settings.seed, "sampler", trial) % 2**32
         if self._settings.search.sampler == "random":
             return optuna.samplers.RandomSampler(seed=seed)
+        with warnings.catch_warnings():
+            # multivariate and group are what conditional spaces need; Optuna calls them experimental since 2.2.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return self._tpe(seed)
+
+    def _tpe(self, seed: int) -> optuna.samplers.TPESampler:
         # group: one model per branch of a conditional space; constant_liar: trials in flight repel new ones.
         return optuna.samplers.TPESampler(
             n_startup_trials=self._settings.search.startup_trials,

@@ -5,7 +5,6 @@ where a killed one stopped. Order of events for a trial: asked (record written, 
 reported (history written), recorded (record written), told (the sampler's next suggestion knows it).
 """
 
-import logging
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -15,8 +14,6 @@ from intra_search.search.adviser import Adviser
 from intra_search.search.halving import best_until, rungs, survives
 from intra_search.store.ledger import LIVE, HistoryRow, TrialRecord, checkpoint_name, now, trial_folder
 from intra_search.store.study_folder import StudyFolder
-
-logger = logging.getLogger(__name__)
 
 Event = Literal["asked", "launched", "reported", "recorded"]
 Listener = Callable[[Event, TrialRecord, list[HistoryRow]], None]
@@ -75,10 +72,14 @@ class Conductor:
     def num_running(self) -> int:
         return len(self._launched)
 
+    def is_running(self, trial: int) -> bool:
+        """Whether a trial was handed out and has not ended."""
+        return trial in self._launched
+
     @property
     def exhausted(self) -> bool:
         """Whether no trial will be handed out any more."""
-        return self._draining or not self._to_resume and len(self.records) >= self._settings.search.num_trials
+        return self._draining or (not self._to_resume and len(self.records) >= self._settings.search.num_trials)
 
     def next(self) -> Assignment | None:
         """The next trial: first those that an earlier driver left, then new ones; None when there is none."""
@@ -202,11 +203,11 @@ class Conductor:
                 return path
         return None
 
-    def _end(self, record: TrialRecord, state: Literal["done", "stopped", "failed"], reason: str | None) -> Literal["stop"]:
+    def _end(
+        self, record: TrialRecord, state: Literal["done", "stopped", "failed"], reason: str | None
+    ) -> Literal["stop"]:
         self._launched.discard(record.trial)
         self._record(record.model_copy(update={"state": state, "reason": reason, "finished": now()}), "recorded")
-        if reason is not None:
-            logger.info("%s trial %d: %s", "Stopping" if state == "stopped" else "Ending", record.trial, reason)
         return "stop"
 
     def _record(self, record: TrialRecord, event: Event | None = None) -> None:

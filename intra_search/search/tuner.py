@@ -1,5 +1,6 @@
 """Ray Tune as the muscle: runs the conductor's assignments in reused actors and brings back their reports."""
 
+import json
 import logging
 import os
 import tempfile
@@ -36,6 +37,8 @@ def run_trials(conductor: Conductor, resources: ResourcesSettings, job: dict[str
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # ours finishes the epoch first
     gpus = gpus_of_trial(resources)
     trainable = tune.with_resources(StudentTrainable, {"CPU": resources.cpus_per_worker, "GPU": gpus})
+    # Its summary at the end misses the result files that we switched off.
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     scheduler = _ConductedScheduler(conductor)
     with tempfile.TemporaryDirectory(prefix="intra-search-tune-") as scratch:
         tuner = tune.Tuner(
@@ -54,12 +57,24 @@ def run_trials(conductor: Conductor, resources: ResourcesSettings, job: dict[str
                 name="search",
                 storage_path=scratch,
                 verbose=0,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trainings write their own
                 failure_config=tune.FailureConfig(max_failures=MAX_ACTOR_LOSSES),
             ),
         )
-        tuner.fit()
+        try:
+            tuner.fit()
+        except tune.TuneError as error:
+            raise _ours_within(error) or error from None
     if scheduler.error is not None:
         raise scheduler.error
+
+
+def _ours_within(error: BaseException) -> IntraSearchError | None:
+    """Tune turns what searcher and scheduler raise into text; the error itself is what it was handling then."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, IntraSearchError):
+        cause = cause.__cause__ or cause.__context__
+    return cause
 
 
 def gpus_of_trial(resources: ResourcesSettings) -> float:
@@ -83,10 +98,11 @@ class StudentTrainable(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
+        # Reports travel as JSON text: Tune flattens and copies nested results many times over.
         try:
             return self._one_epoch()
         except StorageError as error:
-            return {"error": str(error), "storage_error": error.args, "done": True}
+            return {"error": str(error), "storage_error": json.dumps([str(part) for part in error.args]), "done": True}
         except IntraSearchError as error:
             return self._failed(str(error))
         except Exception as error:
@@ -100,12 +116,13 @@ class StudentTrainable(tune.Trainable):  # type: ignore[misc]
         if not self._training.finished:
             self._training.run_epoch()
         report = TrialReport(self._training.history, self._training.finished, self._training.num_parameters)
-        return {"report": report._asdict(), "done": self._training.finished}
+        return {"report": json.dumps(report._asdict()), "done": self._training.finished}
 
     def _failed(self, reason: str) -> dict[str, Any]:
         history = self._training.history if self._training is not None else []
         parameters = self._training.num_parameters if self._training is not None else 0
-        return {"report": TrialReport(history, True, parameters, failure=reason)._asdict(), "done": True}
+        report = TrialReport(history, True, parameters, failure=reason)
+        return {"report": json.dumps(report._asdict()), "done": True}
 
 
 def _start_training(config: dict[str, Any]) -> Any:
@@ -115,7 +132,7 @@ def _start_training(config: dict[str, Any]) -> Any:
     from intra_search.training.loop import Training
 
     assigned = config["assignment"]
-    settings = parse_settings(assigned["settings"])
+    settings = parse_settings(json.loads(assigned["settings"]))
     torch.set_num_threads(max(1, int(settings.resources.cpus_per_worker)))
     job = student_job(
         trial=assigned["trial"],
@@ -131,7 +148,7 @@ class _ConductedSearcher(Searcher):  # type: ignore[misc]
     """Hands the conductor's assignments to Tune."""
 
     def __init__(self, conductor: Conductor, max_concurrent: int) -> None:
-        super().__init__(metric="epoch", mode="max")  # Tune wants a metric; nobody reads it
+        super().__init__(metric="training_iteration", mode="max")  # Tune wants a metric; nobody reads it
         self._conductor = conductor
         self._max_concurrent = max_concurrent
         self._trials: dict[str, int] = {}
@@ -150,6 +167,9 @@ class _ConductedSearcher(Searcher):  # type: ignore[misc]
             reason = f"its worker died {MAX_ACTOR_LOSSES + 1} times"
             self._conductor.lost(self._trials[trial_id], reason)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its searcher for its own restore, which we never use
+
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the conductor lives in the ledger."""
 
@@ -165,25 +185,30 @@ class _ConductedScheduler(FIFOScheduler):  # type: ignore[misc]
         self._conductor = conductor
         self.error: StorageError | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as the searcher's
+
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         return self._take(trial, result)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
-        self._take(trial, result)
+        # Called with a last report that `on_trial_result` has not seen, and again after each of our own stops.
+        if self._conductor.is_running(trial.config["assignment"]["trial"]):
+            self._take(trial, result)
 
     def _take(self, trial: Trial, result: dict[str, Any]) -> str:
         if "storage_error" in result:
             # The study itself cannot be written: no trial can go on.
-            self.error = StorageError(*result["storage_error"])
+            self.error = StorageError(*json.loads(result["storage_error"]))
             self._conductor.drain()
             return str(TrialScheduler.STOP)
         number = trial.config["assignment"]["trial"]
-        decision = self._conductor.report(number, TrialReport(**result["report"]))
+        decision = self._conductor.report(number, TrialReport(**json.loads(result["report"])))
         return str(TrialScheduler.CONTINUE if decision == "continue" else TrialScheduler.STOP)
 
 
 def _plain(assignment: Assignment) -> dict[str, Any]:
-    return {**assignment._asdict(), "settings": assignment.settings.model_dump(mode="json")}
+    return {**assignment._asdict(), "settings": assignment.settings.model_dump_json()}
 
 
 def _trial_name(trial: Trial) -> str:

@@ -53,18 +53,19 @@ class StudyFolder:
             return
         stored = self.stored()
         where = self.storage.full_path()
-        if stored["study"]["scenes"] != fingerprint:
-            found = f"{fingerprint[:12]} instead of {stored['study']['scenes'][:12]}"
-            raise StudyError(
-                where, "must go on with the scenes it began with", found, "start a new study for other data"
-            )
         for path, (old, new) in differences(stored["settings"], without_none(settings)).items():
             if not path.startswith(CHANGEABLE):
                 found = f"{path} = {new!r} instead of {old!r}"
                 raise StudyError(where, "must keep the settings of its trials", found, "start a new study for it")
+        if stored["study"]["scenes"] != fingerprint:
+            found = f"data set {fingerprint[:12]} instead of {stored['study']['scenes'][:12]}"
+            raise StudyError(where, "must keep the scenes of its trials", found, "start a new study for other data")
 
     def begin(self, settings: dict[str, Any], space: dict[str, Any], fingerprint: str) -> int:
-        """Stores the settings, records what changed since the last start, and returns the new generation number."""
+        """Stores the settings, records what changed since the last start, and returns the new generation number.
+
+        `space` holds the tables `space` and `points` of the study file.
+        """
         settings = without_none(settings)
         changes: list[dict[str, Any]] = []
         if self.exists:
@@ -75,7 +76,7 @@ class StudyFolder:
                 {"time": now(), "path": path, "old": repr(a), "new": repr(b)} for path, (a, b) in changed.items()
             ]
         about = {"version": STUDY_VERSION, "scenes": fingerprint, "changes": changes}
-        tree = {"study": about, "settings": settings, "search": without_none(space)}
+        tree = {"study": about, "settings": settings, **without_none(space)}
         self.storage.write_bytes("study.toml", tomli_w.dumps(tree).encode())
         return self._next_generation()
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from intra_search.config.seeding import derived_seed
 from intra_search.errors import SettingError
 from intra_search.scenes.scene_set import SceneSet
-from intra_search.config.seeding import derived_seed
 from intra_search.training.world import World
 
 
@@ -76,7 +76,7 @@ class _Views(Dataset[Batch]):
         self._knowledge = knowledge
         self._seed = seed
 
-    def __getitem__(self, index: ViewIndex) -> Batch:  # type: ignore[override]
+    def __getitem__(self, index: ViewIndex) -> Batch:
         image, labels = self._scenes.view(index.scene, index.view, self._seed)
         answers = dict(self._knowledge.answers(index.scene, index.view)) if self._knowledge else {}
         return {"images": image, "labels": labels, "answers": answers}
@@ -106,7 +106,7 @@ def training_loader(
 def evaluation_loader(
     scenes: SceneSet, batch_size: int, world: World, *, num_processes: int, pin: bool
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Every scene exactly once over all workers: worker r takes scenes r, r + size, ..., none is repeated to fill up."""
+    """Every scene exactly once over all workers: worker r takes r, r + size, ...; none is repeated to fill up."""
     return DataLoader(
         _Evaluations(scenes),
         batch_size=batch_size,

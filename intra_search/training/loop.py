@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,6 @@ from intra_search.distill.objective import Objective, ObjectiveResult, needs_of
 from intra_search.knowledge.reader import open_knowledge
 from intra_search.metrics.segmentation import segmentation_scores
 from intra_search.networks.build import build_network
-from intra_search.networks.input import normalise
-from intra_search.scenes.scene_set import SceneSet, open_scenes
-from intra_search.store.ledger import HistoryRow
-from intra_search.store.storage import Storage
-from intra_search.training.batches import Batch, ViewOrder, evaluation_loader, training_loader
 from intra_search.networks.checkpoint import (
     Checkpoint,
     initialise,
@@ -29,7 +24,12 @@ from intra_search.networks.checkpoint import (
     prune_checkpoints,
     save_checkpoint,
 )
+from intra_search.networks.input import normalise
 from intra_search.networks.placement import Placement, place
+from intra_search.scenes.scene_set import SceneSet, open_scenes
+from intra_search.store.ledger import HistoryRow
+from intra_search.store.storage import Storage
+from intra_search.training.batches import Batch, ViewOrder, evaluation_loader, training_loader
 from intra_search.training.evaluation import confusion, score_row
 from intra_search.training.job import TrainingJob
 from intra_search.training.optimizer import build_optimizer, learning_rate, set_learning_rate
@@ -184,7 +184,7 @@ class Training:
             self.job.training,
             num_classes=self._recipe.num_classes,
             ignored_class=settings.scenes.ignored_class,
-            student_channels=self.network.feature_channels,
+            student_channels=feature_channels(self.network),
             teacher_channels=teacher_channels(settings) if needs_of(distill) else {},
         )
 
@@ -257,11 +257,16 @@ def network_recipe(job: TrainingJob, num_classes: int) -> NetworkRecipe:
     return NetworkRecipe(settings.student.network, num_classes, settings.student.options())
 
 
+def feature_channels(network: nn.Module) -> dict[str, int]:
+    """Channels of a network's named features."""
+    return cast(dict[str, int], network.feature_channels)
+
+
 def teacher_channels(settings: StudySettings) -> dict[str, int]:
     """Channels of the teacher's features, without its weights."""
     with torch.device("meta"):
         teacher = build_network(settings.teacher.network, 2, **settings.teacher.options.model_dump())
-    return dict(teacher.feature_channels)
+    return feature_channels(teacher)
 
 
 def best_epoch(history: list[HistoryRow]) -> int:

@@ -24,7 +24,7 @@ def learning_rate(settings: TrainingSettings, epoch: int, step: int, steps_per_e
     """
     within = step / steps_per_epoch if settings.schedule_step == "step" else 0.0
     progress = (epoch + within) / settings.epochs
-    return settings.learning_rate * (1.0 - progress) ** settings.poly_power
+    return float(settings.learning_rate * (1.0 - progress) ** settings.poly_power)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -1,0 +1,131 @@
+"""The command line: `intra-search VERB`. Heavy modules are imported in the verbs, so that `--help` answers at once."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from intra_search.cli.score import score_app
+from intra_search.errors import IntraSearchError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(score_app, name="score")
+
+StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Folder or URI of a study.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def main() -> None:
+    """Entry point: errors that a user can mend become one line and exit code 2."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("intra_search").setLevel(logging.INFO)
+    try:
+        app()
+    except IntraSearchError as error:
+        sys.stderr.write(f"intra-search: {error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("intra-search: left at once; the same command goes on from the last checkpoints\n")
+        sys.exit(130)
+
+
+@app.command()
+def run(
+    study_file: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="Settings and search space.")],
+    study: Annotated[str, typer.Option(metavar="DIR|URI", help="Where the study lives.")] = "",
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a setting.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Print settings, samples and size of the space; run nothing.")] = False,
+    address: Annotated[str, typer.Option(help="Ray cluster: auto, HOST:PORT; default: this machine.")] = "",
+    takeover: Annotated[bool, typer.Option(help="Take a study on object storage from a driver that is gone.")] = False,
+) -> None:
+    """Start, resume or extend a study: the same command."""
+    from rich.console import Console
+
+    from intra_search.config.study_file import load_study
+
+    plan = load_study(study_file, set_ or [])
+    console = Console()
+    if dry_run:
+        from intra_search.report.plan import print_plan
+
+        print_plan(console, plan)
+        return
+    if not study:
+        raise typer.BadParameter("needed unless --dry-run is given", param_hint="--study")
+    from intra_search.report.terminal import LiveObserver, print_pick, print_ranking, tensorboard_hint
+    from intra_search.search.study import run_study
+    from intra_search.selection.pick import pick
+    from intra_search.store.study_folder import StudyFolder
+
+    search = plan.settings.search
+    with LiveObserver(console, search.num_trials, plan.settings.training.epochs, search.objectives[0]) as observer:
+        run_study(study, plan, observer, address=address or None, takeover=takeover)
+    folder = StudyFolder(study)
+    print_ranking(console, folder)
+    print_pick(console, folder, pick(folder))
+    console.print(tensorboard_hint(folder), highlight=False, soft_wrap=True)
+
+
+@app.command()
+def status(study: StudyArgument, as_json: JsonOption = False) -> None:
+    """How far a study is."""
+    from intra_search.selection.pick import status as study_status
+    from intra_search.store.lock import lock_owner
+    from intra_search.store.study_folder import StudyFolder
+
+    folder = StudyFolder(study)
+    found = study_status(folder)
+    if as_json:
+        _print_json(found)
+        return
+    counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items() if count)
+    owner = lock_owner(folder.storage)
+    driver = "no driver" if owner is None else f"driver {owner.get('user')}@{owner.get('host')} pid {owner.get('pid')}"
+    typer.echo(f"trials: {counts or 'none'}; {found['finished']} finished; {driver}, generation {found['generation']}")
+    spent = ", ".join(f"{purpose} {seconds:.0f}" for purpose, seconds in found["device_seconds"].items())
+    typer.echo(f"device seconds: {spent}")
+    if found["best"] is not None:
+        values = ", ".join(f"{name} {value:.4f}" for name, value in found["best"]["objectives"].items())
+        typer.echo(f"best: trial {found['best']['trial']}, epoch {found['best']['epoch']}, {values}")
+
+
+@app.command()
+def trials(study: StudyArgument, as_json: JsonOption = False) -> None:
+    """All trials of a study, best first."""
+    from intra_search.store.study_folder import StudyFolder
+
+    folder = StudyFolder(study)
+    if as_json:
+        folder.stored()
+        _print_json([record.model_dump(mode="json") for record in folder.ledger.records()])
+        return
+    from rich.console import Console
+
+    from intra_search.report.terminal import print_ranking
+
+    print_ranking(Console(), folder)
+
+
+@app.command()
+def best(study: StudyArgument, as_json: JsonOption = False) -> None:
+    """The picked student of a study."""
+    from intra_search.selection.pick import pick
+    from intra_search.store.study_folder import StudyFolder
+
+    folder = StudyFolder(study)
+    chosen = pick(folder)
+    if as_json:
+        _print_json(chosen.as_json())
+        return
+    from rich.console import Console
+
+    from intra_search.report.terminal import print_pick
+
+    print_pick(Console(), folder, chosen)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=1))

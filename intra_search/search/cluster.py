@@ -1,0 +1,102 @@
+"""The Ray cluster of one driver: started here or joined, and what of it a trial and the teacher get."""
+
+import logging
+import math
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from intra_search.config.settings import ResourcesSettings, StudySettings
+from intra_search.errors import ClusterError
+
+logger = logging.getLogger(__name__)
+
+
+class Cluster(NamedTuple):
+    """What the connected cluster offers."""
+
+    cpus: float
+    gpus: float
+    cpus_per_node: float
+    """Of the largest node: one actor cannot have more."""
+    trial_cpus: float
+    trial_gpus: float
+
+    @property
+    def gpus_alone(self) -> float:
+        """GPUs of work that runs before the trials (teacher, extraction), per actor."""
+        return 1 if self.gpus >= 1 else 0
+
+    @property
+    def cpus_alone(self) -> float:
+        """CPUs of work that runs before the trials: a share of the largest node per GPU, or all of it."""
+        return max(1.0, math.floor(self.cpus_per_node))
+
+    @property
+    def num_alone(self) -> int:
+        """How many such actors fit."""
+        return max(1, int(self.gpus) if self.gpus >= 1 else int(self.cpus // self.cpus_alone))
+
+    def max_concurrent(self, settings: StudySettings) -> int:
+        """Trials at a time: what fits, at most `search.max_concurrent`."""
+        fitting = int(self.cpus / self.trial_cpus + 1e-6)
+        if self.trial_gpus:
+            fitting = min(fitting, int(self.gpus / self.trial_gpus + 1e-6))
+        return min(fitting, settings.search.max_concurrent or fitting)
+
+    def on_interrupt(self, drain: Callable[[], None], note: Callable[[str], None]) -> None:
+        """SIGINT once: every trial finishes its epoch and leaves; twice: now. Both lose nothing that is stored."""
+
+        def interrupted(*_: Any) -> None:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            note("interrupted: trials finish their epoch and leave; once more to leave now")
+            drain()
+
+        signal.signal(signal.SIGINT, interrupted)
+
+
+@contextmanager
+def connected(address: str | None, resources: ResourcesSettings) -> Iterator[Cluster]:
+    """Connects to Ray for the time of the block; a cluster started here ends with it.
+
+    Raises `ClusterError` when the address cannot be reached, or when a trial does not fit the cluster.
+    """
+    import ray
+
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # our own table shows the trials
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    old_handler = signal.getsignal(signal.SIGINT)
+    try:
+        # The dashboard serves Ray Train's clean-up, which one-worker trials do not need; it costs seconds.
+        dashboard = None if address else resources.workers > 1
+        ray.init(address=address, logging_level=logging.ERROR, include_dashboard=dashboard)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        remedy = "check the address, or leave --address out to use this machine"
+        raise ClusterError(f"--address {address}", "must be a running Ray cluster", str(error), remedy) from None
+    try:
+        yield _fitting(resources)
+    finally:
+        ray.shutdown()
+        signal.signal(signal.SIGINT, old_handler)
+
+
+def _fitting(resources: ResourcesSettings) -> Cluster:
+    import ray
+
+    from intra_search.search.tuner import gpus_of_trial
+
+    total = ray.cluster_resources()
+    nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
+    trial_gpus = gpus_of_trial(resources)
+    cluster = Cluster(
+        total.get("CPU", 0.0), total.get("GPU", 0.0), max(nodes, default=0.0), resources.cpus_per_worker, trial_gpus
+    )
+    wanted = f"{resources.workers} x {resources.cpus_per_worker:g} CPU and {trial_gpus:g} GPU"
+    has = f"{cluster.cpus:g} CPU and {cluster.gpus:g} GPU"
+    if resources.cpus_per_worker > cluster.cpus_per_node or trial_gpus > cluster.gpus:
+        rule = f"a trial ({wanted}) must fit the cluster"
+        remedy = "lower resources.cpus_per_worker or resources.gpus_per_worker, or use a larger cluster"
+        raise ClusterError("resources", rule, has, remedy)
+    return cluster
