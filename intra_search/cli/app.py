@@ -8,11 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
+from intra_search.cli.inference import evaluate, predict
 from intra_search.cli.score import score_app
 from intra_search.errors import IntraSearchError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(score_app, name="score")
+app.command()(evaluate)
+app.command()(predict)
 
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Folder or URI of a study.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]

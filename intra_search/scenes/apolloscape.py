@@ -72,7 +72,8 @@ class ApolloScapeScenes:
         check_same_size(image_path, image, mask_path, labels)
         return image, labels
 
-    def paper_crop_top(self, height: int, width: int) -> int:
+    @staticmethod
+    def paper_crop_top(height: int, width: int) -> int:
         """1700 of 3384 x 2710 (the authors' crop); frames of other sizes keep the same shape of the lowest rows."""
         return max(0, height - round(width * KEPT_ROWS_PER_COLUMN))
 

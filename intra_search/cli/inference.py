@@ -1,0 +1,125 @@
+"""`evaluate` and `predict`: what a checkpoint is worth on a split, and what it says of pictures."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from intra_search.errors import SceneError
+
+CheckpointArgument = Annotated[str, typer.Argument(metavar="CHECKPOINT", help="Folder or URI of a checkpoint.")]
+PICTURES = (".jpg", ".jpeg", ".png")
+
+
+def evaluate(
+    checkpoint: CheckpointArgument,
+    split: Annotated[str, typer.Option(help="val or test.")] = "test",
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Other scenes.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Write a PNG: pictures, labels, predictions.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score a checkpoint on the scenes it was trained for, or on others (--set scenes.root=DIR)."""
+    if split not in ("val", "test"):
+        raise typer.BadParameter("must be val or test", param_hint="--split")
+    chosen: Literal["val", "test"] = "val" if split == "val" else "test"
+    found = _evaluated(checkpoint, chosen, set_ or [])
+    if sheet is not None:
+        _write_sheet(checkpoint, chosen, set_ or [], sheet)
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    typer.echo(f"{found['scenes']} scenes of {split}: {found['groups']}")
+    typer.echo(f"miou {found['miou']:.4f} (background only {found['background_miou']:.4f})")
+    for name, iou in found["class_iou"].items():
+        typer.echo(f"  {name}: {'absent' if iou is None else f'{iou:.4f}'}")
+
+
+def predict(
+    checkpoint: CheckpointArgument,
+    pictures: Annotated[Path, typer.Argument(metavar="PICTURES", help="A picture, or a folder of them.")],
+    out: Annotated[Path, typer.Option(help="Folder for index PNGs, one per picture.")],
+    painted: Annotated[bool, typer.Option(help="Also write each picture with its labels painted over it.")] = False,
+) -> None:
+    """Label pictures with a checkpoint's network."""
+    import cv2
+
+    from intra_search.deploy.prediction import Predictor
+    from intra_search.report.pictures import painted as paint
+    from intra_search.scenes.images import read_image
+
+    files = [pictures] if pictures.is_file() else sorted(p for p in pictures.glob("*") if p.suffix.lower() in PICTURES)
+    if not files:
+        raise SceneError(str(pictures), "must be a picture or a folder of .jpg or .png files", "none", "check the path")
+    predictor = Predictor(checkpoint)
+    out.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        image = read_image(file)
+        labels = predictor.labels(image)
+        cv2.imwrite(str(out / f"{file.stem}.png"), labels)
+        if painted:
+            cv2.imwrite(str(out / f"{file.stem}_painted.png"), paint(image, labels, predictor.classes)[..., ::-1])
+    typer.echo(f"{len(files)} label files in {out}")
+
+
+def _scenes(about: dict[str, Any], split: Literal["val", "test"], overrides: list[str]) -> Any:
+    from intra_search.config.settings import parse_settings, with_overrides
+    from intra_search.config.study_file import parse_override
+    from intra_search.scenes.scene_set import open_scenes
+
+    settings = parse_settings(about["settings"])
+    settings = with_overrides(settings, dict(parse_override(text) for text in overrides))
+    scenes = open_scenes(settings.scenes, split)
+    known, wanted = [row["name"] for row in about["classes"]], [row.name for row in scenes.classes]
+    if known != wanted:
+        rule = "must have the classes that the checkpoint knows"
+        raise SceneError("scenes", rule, ", ".join(wanted[:6]), "use the data set it was trained on")
+    return scenes
+
+
+def _evaluated(checkpoint: str, split: Literal["val", "test"], overrides: list[str]) -> dict[str, Any]:
+    from intra_search.metrics.segmentation import segmentation_scores
+    from intra_search.networks.checkpoint import load_network
+    from intra_search.networks.placement import place
+    from intra_search.store.storage import Storage
+    from intra_search.training.batches import evaluation_loader
+    from intra_search.training.evaluation import background_scores, confusion
+    from intra_search.training.world import ALONE
+
+    network, about = load_network(Storage(checkpoint), "")
+    scenes = _scenes(about, split, overrides)
+    loader = evaluation_loader(scenes, 8, ALONE, num_processes=0, pin=False)
+    placement = place("off", use_gpu=False)
+    num_classes = len(scenes.classes)
+    scores = segmentation_scores(confusion(placement.network(network), loader, num_classes, placement, ALONE))
+    names = [scene_class.name for scene_class in scenes.classes]
+    return {
+        "split": split,
+        "scenes": len(scenes),
+        "groups": ", ".join(sorted(set(scenes.groups))[:8]),
+        "miou": scores.miou,
+        "background_miou": background_scores(loader, num_classes).miou,
+        "pixel_accuracy": scores.pixel_accuracy,
+        "class_iou": dict(zip(names, scores.class_iou, strict=True)),
+    }
+
+
+def _write_sheet(checkpoint: str, split: Literal["val", "test"], overrides: list[str], path: Path) -> None:
+    """Eight scenes, evenly taken: picture, labels, predictions."""
+    import cv2
+    import numpy as np
+
+    from intra_search.deploy.prediction import Predictor
+    from intra_search.networks.input import normalise
+    from intra_search.report.pictures import painted, sheet
+
+    predictor = Predictor(checkpoint)
+    scenes = _scenes(predictor.about, split, overrides)
+    rows = []
+    for index in np.unique(np.linspace(0, len(scenes) - 1, 8).astype(int)):
+        view = scenes.evaluation(int(index))
+        predicted = predictor.network(normalise(view.image.unsqueeze(0))).logits.argmax(dim=1)[0]
+        image = view.image.permute(1, 2, 0).numpy()
+        both = [painted(image, labels.numpy().astype(np.uint8), scenes.classes) for labels in (view.labels, predicted)]
+        rows.append([image, *both])
+    cv2.imwrite(str(path), sheet(rows)[..., ::-1])
