@@ -29,6 +29,7 @@ from intra_search.networks.placement import Placement, place
 from intra_search.scenes.scene_set import SceneSet, open_scenes
 from intra_search.store.ledger import HistoryRow
 from intra_search.store.storage import Storage
+from intra_search.training.batch_norm import over_workers
 from intra_search.training.batches import Batch, ViewOrder, evaluation_loader, training_loader
 from intra_search.training.evaluation import confusion, score_row
 from intra_search.training.job import TrainingJob
@@ -201,12 +202,16 @@ class Training:
             logger.info("%s: weights from %s; not in it: %s", self.job.folder, uri, ", ".join(left) or "none")
 
     def _parallel_step(self) -> nn.Module:
-        self._place.network(self.network)
-        network: nn.Module = self.network
+        if self._world.size > 1:
+            self.network = over_workers(self.network, self._place.device)
+        network = self._place.network(self.network)
         if self.job.training.compile:
             network = torch.compile(network)  # type: ignore[assignment]
         step = TrainingStep(network, self._objective.to(self._place.device), self._place, self._world)
-        return DistributedDataParallel(step) if self._world.size > 1 else step
+        if self._world.size == 1:
+            return step
+        # Every step runs the same graph, and batch statistics are equal on all workers already.
+        return DistributedDataParallel(step, broadcast_buffers=False, static_graph=True)
 
     def _training_loader(self) -> Any:
         knowledge = None
