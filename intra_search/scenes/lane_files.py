@@ -55,19 +55,25 @@ def write_lanes(path: Path, lanes: Iterable[Lane]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def read_frame_list(path: Path) -> list[str]:
+def read_frame_list(path: Path, skipped: list[str] | None = None) -> list[str]:
     """Image names of a list file, in its order, relative to the data set's root (a leading slash is dropped).
 
     A line holds the image alone, or with its label, or with its label and four existence flags. Empty lines are passed
-    over. Raises SceneError for another number of fields, a path that leaves the root, or a list without frames.
+    over. Raises SceneError for another number of fields or a path that leaves the root (with `skipped`, such lines are
+    left out and described there), and for a list without frames.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SceneError(str(path), "must be a readable list of frames", error, "check the path") from error
-    names = [
-        _frame_name(line.split(), f"{path}:{number}") for number, line in enumerate(lines, start=1) if line.strip()
-    ]
+    names = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            names += [_frame_name(line.split(), f"{path}:{number}")] if line.strip() else []
+        except SceneError as error:
+            if skipped is None:
+                raise
+            skipped.append(str(error))
     if not names:
         raise SceneError(str(path), "must name at least one frame", "none", "check the list")
     return names
