@@ -11,6 +11,7 @@ from intra_search.errors import SceneError
 
 Lane = npt.NDArray[np.float64]
 """Points (N, 2) of one lane: x, y in pixels of the whole image, bottom first; x may lie outside the image."""
+_LONGEST_NAME = 240  # file systems take 255 bytes, and a suffix is added
 _LIST_FIELDS = (1, 2, 6)  # image; image and label; image, label and four existence flags
 
 
@@ -40,7 +41,7 @@ def _parse_lane(line: str, where: str) -> Lane:
         numbers = [float(word) for word in words]
     except ValueError as error:
         raise SceneError(
-            where, "must hold numbers only", str(error).split(": ")[-1], "mend or drop the line"
+            where, "must hold numbers only", str(error).split(": ")[-1][:60], "mend or drop the line"
         ) from error
     if not all(map(math.isfinite, numbers)):
         strange = next(word for word, number in zip(words, numbers, strict=True) if not math.isfinite(number))
@@ -83,6 +84,8 @@ def _frame_name(fields: list[str], where: str) -> str:
     if len(fields) not in _LIST_FIELDS:
         raise SceneError(where, "must hold 1, 2 or 6 fields", len(fields), "write `image [label [e1 e2 e3 e4]]`")
     name = fields[0].lstrip("/")
-    if not name or ".." in PurePosixPath(name).parts:
-        raise SceneError(where, "must name an image inside the data set's folder", fields[0], "mend the path")
+    parts = PurePosixPath(name).parts
+    if not parts or ".." in parts or "\0" in name or max(map(len, parts)) > _LONGEST_NAME:
+        found = fields[0][:60]
+        raise SceneError(where, "must name an image inside the data set's folder", repr(found), "mend the list")
     return name
