@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from intra_search.errors import SceneError
 from intra_search.metrics.histograms import pair_counts
-from intra_search.scenes.labels import apolloscape_labels
+from intra_search.scenes.labels import IGNORED, apolloscape_labels
 
 Ids = npt.NDArray[np.uint8]
 Confusion = npt.NDArray[np.int64]
@@ -55,6 +55,21 @@ def id_confusion(truth: Ids, predicted: Ids) -> Confusion:
     return confusion
 
 
+def confusion_of_train_ids(confusion: Confusion) -> Confusion:
+    """A confusion of train ids, (36, 36) or (37, 37) with rows truth, as one of official ids: training can so validate
+    with the official scores. A 37th class (noise and ignored trained as one) becomes `ignored`."""
+    labels = apolloscape_labels()
+    places = [index for index, label in enumerate(labels) if label.train_id != IGNORED]
+    places.sort(key=lambda index: labels[index].train_id)
+    places.append(next(index for index, label in enumerate(labels) if label.name == "ignored"))
+    if len(confusion) not in (len(places) - 1, len(places)):
+        found = f"{len(confusion)} classes"
+        raise SceneError("confusion", "must be of ApolloScape's 36 or 37 classes", found, "train with the fine classes")
+    whole = empty_confusion()
+    whole[np.ix_(places[: len(confusion)], places[: len(confusion)])] = confusion
+    return whole
+
+
 def empty_confusion() -> Confusion:
     """Where a sum over images starts."""
     return np.zeros((len(_ids()), len(_ids())), np.int64)
@@ -64,7 +79,7 @@ def apolloscape_scores(confusion: Confusion) -> ApolloScapeScores:
     """Scores of a confusion, however many images and workers it was summed over."""
     labels = apolloscape_labels()
     official = _iou(confusion, np.array([label.counted for label in labels]))
-    trained = _iou(confusion, np.array([label.train_id != 255 for label in labels]))
+    trained = _iou(confusion, np.array([label.train_id != IGNORED for label in labels]))
     is_void = np.array([label.name == "void" for label in labels])
     return ApolloScapeScores(
         mean_iou=_mean(official),
@@ -72,7 +87,7 @@ def apolloscape_scores(confusion: Confusion) -> ApolloScapeScores:
         mean_iou_all=_mean(trained),
         class_iou={label.name: float(value) for label, value in zip(labels, official, strict=True)},
         class_iou_all={
-            label.name: float(value) for label, value in zip(labels, trained, strict=True) if label.train_id != 255
+            label.name: float(value) for label, value in zip(labels, trained, strict=True) if label.train_id != IGNORED
         },
     )
 

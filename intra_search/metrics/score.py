@@ -82,8 +82,10 @@ def score_culane(
     rule = _checked_rule(rule or LaneRule())
     _folder(annotations, "annotations")
     _folder(predictions, "predictions")
-    names = read_frame_list(frame_list)
-    scenario_names = {key: read_frame_list(splits / file) for key, file in SCENARIOS.items()} if splits else {}
+    bad_lines: list[str] | None = [] if options and options.skip_bad else None
+    names = read_frame_list(frame_list, bad_lines)
+    split_files = {key: splits / file for key, file in SCENARIOS.items()} if splits else {}
+    scenario_names = {key: read_frame_list(path, bad_lines) for key, path in split_files.items()}
     frames = list(dict.fromkeys([*names, *(name for listed in scenario_names.values() for name in listed)]))
     missing = sum(not (predictions / lanes_name(name)).is_file() for name in frames)
     if missing == len(frames):
@@ -96,7 +98,8 @@ def score_culane(
         return total_counts(counts[name] for name in listed if name in counts)
 
     scenarios = {key: total(listed) for key, listed in scenario_names.items()}
-    return CulaneReport(total(names), scenarios, sum(name in counts for name in names), missing, skipped)
+    num_frames = sum(name in counts for name in names)
+    return CulaneReport(total(names), scenarios, num_frames, missing, [*(bad_lines or []), *skipped])
 
 
 def _checked_rule(rule: LaneRule) -> LaneRule:

@@ -11,6 +11,7 @@ from intra_search.errors import SceneError
 
 Lane = npt.NDArray[np.float64]
 """Points (N, 2) of one lane: x, y in pixels of the whole image, bottom first; x may lie outside the image."""
+_LONGEST_NAME = 240  # file systems take 255 bytes, and a suffix is added
 _LIST_FIELDS = (1, 2, 6)  # image; image and label; image, label and four existence flags
 
 
@@ -40,7 +41,7 @@ def _parse_lane(line: str, where: str) -> Lane:
         numbers = [float(word) for word in words]
     except ValueError as error:
         raise SceneError(
-            where, "must hold numbers only", str(error).split(": ")[-1], "mend or drop the line"
+            where, "must hold numbers only", str(error).split(": ")[-1][:60], "mend or drop the line"
         ) from error
     if not all(map(math.isfinite, numbers)):
         strange = next(word for word, number in zip(words, numbers, strict=True) if not math.isfinite(number))
@@ -55,19 +56,25 @@ def write_lanes(path: Path, lanes: Iterable[Lane]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def read_frame_list(path: Path) -> list[str]:
+def read_frame_list(path: Path, skipped: list[str] | None = None) -> list[str]:
     """Image names of a list file, in its order, relative to the data set's root (a leading slash is dropped).
 
     A line holds the image alone, or with its label, or with its label and four existence flags. Empty lines are passed
-    over. Raises SceneError for another number of fields, a path that leaves the root, or a list without frames.
+    over. Raises SceneError for another number of fields or a path that leaves the root (with `skipped`, such lines are
+    left out and described there), and for a list without frames.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SceneError(str(path), "must be a readable list of frames", error, "check the path") from error
-    names = [
-        _frame_name(line.split(), f"{path}:{number}") for number, line in enumerate(lines, start=1) if line.strip()
-    ]
+    names = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            names += [_frame_name(line.split(), f"{path}:{number}")] if line.strip() else []
+        except SceneError as error:
+            if skipped is None:
+                raise
+            skipped.append(str(error))
     if not names:
         raise SceneError(str(path), "must name at least one frame", "none", "check the list")
     return names
@@ -77,6 +84,8 @@ def _frame_name(fields: list[str], where: str) -> str:
     if len(fields) not in _LIST_FIELDS:
         raise SceneError(where, "must hold 1, 2 or 6 fields", len(fields), "write `image [label [e1 e2 e3 e4]]`")
     name = fields[0].lstrip("/")
-    if not name or ".." in PurePosixPath(name).parts:
-        raise SceneError(where, "must name an image inside the data set's folder", fields[0], "mend the path")
+    parts = PurePosixPath(name).parts
+    if not parts or ".." in parts or "\0" in name or max(map(len, parts)) > _LONGEST_NAME:
+        found = fields[0][:60]
+        raise SceneError(where, "must name an image inside the data set's folder", repr(found), "mend the list")
     return name

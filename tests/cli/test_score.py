@@ -130,6 +130,9 @@ def test_culane_malformed_list(culane: Callable[..., list[object]], tmp_path: Pa
     command = culane(10)
     (tmp_path / "culane/list/test.txt").write_text(f"/driver_00_00frame/clip.MP4/frame_0000.jpg\n{line}\n")
     assert message in _refusal(*command)
+    report = _score(*command, "--skip-bad")
+    assert report["num_frames"] == 1
+    assert message in report["skipped"][0]
 
 
 def test_culane_lists_and_folders_must_be_there(culane: Callable[..., list[object]], tmp_path: Path) -> None:

@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 
 from intra_search.errors import SceneError
-from intra_search.metrics.apolloscape import apolloscape_scores, empty_confusion, id_confusion
-from intra_search.scenes.labels import apolloscape_labels
+from intra_search.metrics.apolloscape import (
+    apolloscape_scores,
+    confusion_of_train_ids,
+    empty_confusion,
+    id_confusion,
+)
+from intra_search.scenes.labels import apolloscape_labels, file_id_table
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "apolloscape"
 EXPECTED = json.loads((GOLDEN / "expected.json").read_text())
@@ -76,6 +81,23 @@ def test_parts_sum_to_the_whole_whatever_the_height() -> None:
     for a, b in zip(truth.ravel().tolist(), predicted.ravel().tolist(), strict=True):
         expected[order[a], order[b]] += 1
     np.testing.assert_array_equal(whole, expected)
+
+
+@pytest.mark.parametrize("num_classes", [36, 37])
+def test_training_scores_as_the_files_would(num_classes: int) -> None:
+    draw = np.random.default_rng(2)
+    truth, predicted = draw.integers(0, num_classes, (2, 30, 30))
+    confusion = np.zeros((num_classes, num_classes), np.int64)
+    np.add.at(confusion, (truth, predicted), 1)
+    ids = file_id_table().copy()
+    ids[36] = 255  # the 37th trained class
+    expected = id_confusion(ids[truth], ids[predicted])
+    np.testing.assert_array_equal(confusion_of_train_ids(confusion), expected)
+
+
+def test_other_class_counts_have_no_official_score() -> None:
+    with pytest.raises(SceneError, match="found 10 classes"):
+        confusion_of_train_ids(np.zeros((10, 10), np.int64))
 
 
 def test_strange_ids_and_sizes_are_refused() -> None:

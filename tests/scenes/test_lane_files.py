@@ -62,6 +62,8 @@ def test_list_forms(tmp_path: Path) -> None:
         ("a.jpg\nb.jpg b.png 1 1 1", "list.txt:2: must hold 1, 2 or 6 fields, found 5"),
         ("../a.jpg", "list.txt:1: must name an image inside"),
         ("/", "list.txt:1: must name an image inside"),
+        ('{"frames":' + "[1]," * 200, "list.txt:1: must name an image inside"),
+        ("a\0.jpg", "list.txt:1: must name an image inside"),
         ("\n \n", "list.txt: must name at least one frame"),
     ],
 )
