@@ -10,7 +10,10 @@ STD = (0.229, 0.224, 0.225)
 
 
 def normalise(images: Tensor) -> Tensor:
-    """RGB bytes (B, 3, H, W) to float32 of about zero mean and unit variance, on the same device and memory format."""
+    """RGB bytes (B, 3, H, W) to about zero mean and unit variance, on the same device and memory format.
+
+    The result has torch's default dtype: float32, unless a test computes all in float64.
+    """
     mean = torch.tensor(MEAN, device=images.device).view(1, 3, 1, 1)
     std = torch.tensor(STD, device=images.device).view(1, 3, 1, 1)
-    return (images.float() / 255 - mean) / std
+    return (images.to(mean.dtype) / 255 - mean) / std

@@ -34,8 +34,8 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         if not self.training:
             return super().forward(input)
-        x_BCHW = input.float()
-        per_channel = torch.tensor([x_BCHW.numel() / x_BCHW.shape[1]], device=x_BCHW.device)
+        x_BCHW = input.to(torch.promote_types(input.dtype, torch.float32))
+        per_channel = x_BCHW.new_tensor([x_BCHW.numel() / x_BCHW.shape[1]])
         totals = _sum_over_workers(torch.cat([x_BCHW.sum(dim=(0, 2, 3)), per_channel]))
         count = totals[-1].detach()
         if count <= 1:

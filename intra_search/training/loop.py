@@ -210,8 +210,8 @@ class Training:
         step = TrainingStep(network, self._objective.to(self._place.device), self._place, self._world)
         if self._world.size == 1:
             return step
-        # Every step runs the same graph, and batch statistics are equal on all workers already.
-        return DistributedDataParallel(step, broadcast_buffers=False, static_graph=True)
+        # Every step runs the same graph.
+        return DistributedDataParallel(step, static_graph=True)
 
     def _training_loader(self) -> Any:
         knowledge = None

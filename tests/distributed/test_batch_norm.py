@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import torch
-from tests.distributed.two_processes import run_in_two
 from torch import Tensor, nn
 from torch.testing import assert_close
 
 from intra_search.training.batch_norm import over_workers
+from tests.distributed.two_processes import run_in_two
 
 
 def layer_and_batch() -> tuple[nn.BatchNorm2d, Tensor]:

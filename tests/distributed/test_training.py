@@ -1,0 +1,106 @@
+"""Two workers compute what one does: losses and weights over 20 steps, with unequal regions per worker.
+
+All is computed in float64: in float32 the order of summation, which must differ, grows to 1e-4 within 20 steps.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from intra_search.config.settings import StudySettings
+from intra_search.store.ledger import HistoryRow, checkpoint_name
+from intra_search.training.batches import Batch
+from intra_search.training.job import TrainingJob, student_job, teacher_job
+from intra_search.training.loop import Training
+from intra_search.training.world import ALONE, World, current_world
+from tests.distributed.two_processes import run_in_two
+from tests.tiny_study import tiny_settings, write_roads
+
+NUM_SCENES = 60
+STEPS = 20
+
+
+def settings_of(root: Path) -> StudySettings:
+    return tiny_settings(
+        root,
+        scenes={"val_groups": ["drive0"], "test_groups": ["drive1"]},
+        training={"epochs": 1, "batch_size": 2, "learning_rate": 0.002, "optimizer": "sgd"},
+        knowledge={"mode": "live"},
+    )
+
+
+def job_of(root: Path, study: Path) -> TrainingJob:
+    teacher = f"teacher/t/gen-1/{checkpoint_name(1)}"
+    return student_job(str(study), 0, "trials/00000", 1, settings_of(root), knowledge=None, teacher=teacher)
+
+
+class Run(NamedTuple):
+    curve: list[dict[str, float]]
+    """Every step's loss and terms, of the global batch."""
+    row: HistoryRow
+    weights: dict[str, Tensor]
+
+
+def one_epoch(job: TrainingJob, world: World) -> Run:
+    torch.set_default_dtype(torch.float64)
+    try:
+        return _one_epoch(job, world)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def _one_epoch(job: TrainingJob, world: World) -> Run:
+    training = Training(job, world)
+    curve = []
+    train_step = training._train_step
+
+    def noted_step(batch: Batch) -> dict[str, Tensor]:
+        parts = train_step(batch)
+        curve.append({name: float(world.all_reduce(part.clone())) for name, part in parts.items()})
+        return parts
+
+    training._train_step = noted_step  # type: ignore[method-assign]
+    for module in training.network.modules():
+        if isinstance(module, nn.Dropout | nn.Dropout2d):
+            module.p = 0.0  # each worker would draw its own
+    row = training.run_epoch()
+    return Run(curve, row, training.network.state_dict())
+
+
+def on_worker(rank: int, root: Path, study: Path) -> Run:
+    world = current_world()
+    assert (world.rank, world.size) == (rank, 2)
+    return one_epoch(job_of(root, study), world)
+
+
+@pytest.fixture(scope="module")
+def roads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every third scene holds no marking at all: with one image per worker and step, a worker often has no region."""
+    import cv2
+    import numpy as np
+
+    root = tmp_path_factory.mktemp("roads")
+    write_roads(root, NUM_SCENES - 16)
+    for mask in sorted((root / "masks").iterdir())[::3]:
+        cv2.imwrite(str(mask), np.full_like(cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE), 255))
+    return root
+
+
+def test_two_workers_equal_one_over_20_steps(roads: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        Training(teacher_job(str(tmp_path / name), "teacher/t", 1, settings_of(roads))).run_epoch()
+    alone = one_epoch(job_of(roads, tmp_path / "one"), ALONE)
+    first, second = run_in_two(on_worker, tmp_path, roads, tmp_path / "two")
+    assert len(alone.curve) == STEPS
+    assert min(step["affinity"] for step in alone.curve) == 0  # no region on any worker
+    for mine, theirs in zip(first.curve, alone.curve, strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-5)  # the teacher answers in float32
+    assert second.curve == first.curve
+    assert first.row["val/miou"] == alone.row["val/miou"]
+    assert_close(second.weights, first.weights, rtol=0, atol=0)
+    assert_close(first.weights, alone.weights, rtol=1e-5, atol=1e-8)
+    assert Path(tmp_path / "two/trials/00000/gen-1" / checkpoint_name(1)).exists()

@@ -1,0 +1,68 @@
+"""Which view goes where: worked out by hand and as properties."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from intra_search.config.settings import TrainingSettings
+from intra_search.errors import SettingError
+from intra_search.training.batches import ViewIndex, ViewOrder
+from intra_search.training.optimizer import learning_rate
+from intra_search.training.world import World
+
+
+def dealt(
+    world_size: int, epoch: int = 0, scenes: int = 11, views: int = 3, batch: int = 4
+) -> list[list[list[ViewIndex]]]:
+    """Batches by worker and step."""
+    shares = []
+    for rank in range(world_size):
+        order = ViewOrder(scenes, views, batch, seed=5, world=World(rank, world_size))
+        order.epoch = epoch
+        shares.append(list(order))
+    return shares
+
+
+@given(st.integers(1, 4), st.integers(0, 3))
+def test_the_global_batch_is_the_same_for_any_number_of_workers(world_size: int, epoch: int) -> None:
+    alone = dealt(1, epoch)[0]
+    shares = dealt(world_size, epoch)
+    for step, whole in enumerate(alone):
+        assert sorted(view for share in shares for view in share[step]) == sorted(whole)
+        assert [shares[place % world_size][step][place // world_size] for place in range(4)] == whole
+
+
+def test_every_scene_is_dealt_at_most_once_and_the_ragged_batch_dropped() -> None:
+    batches = dealt(1)[0]
+    assert [len(batch) for batch in batches] == [4, 4]
+    scenes = [view.scene for batch in batches for view in batch]
+    assert len(set(scenes)) == 8
+
+
+def test_as_many_epochs_as_views_show_every_view_once() -> None:
+    seen = [view for epoch in range(3) for batch in dealt(1, epoch, scenes=8)[0] for view in batch]
+    assert sorted(seen) == [ViewIndex(scene, view) for scene in range(8) for view in range(3)]
+
+
+def test_orders_differ_between_epochs_and_seeds() -> None:
+    assert dealt(1, 0) != dealt(1, 1)
+    first = list(ViewOrder(11, 3, 4, seed=5, world=World(0, 1)))
+    assert first != list(ViewOrder(11, 3, 4, seed=6, world=World(0, 1)))
+    assert first == list(ViewOrder(11, 3, 4, seed=5, world=World(0, 1)))
+
+
+def test_batches_that_cannot_be_dealt_are_refused() -> None:
+    with pytest.raises(SettingError, match="must not exceed the training scenes, found 8 with 4"):
+        ViewOrder(4, 1, 8, seed=0, world=World(0, 1))
+    with pytest.raises(SettingError, match="must give every worker a sample, found 2 with 3 workers"):
+        ViewOrder(4, 1, 2, seed=0, world=World(0, 3))
+
+
+def test_poly_schedule_by_hand() -> None:
+    by_step = TrainingSettings(epochs=4, learning_rate=0.1, poly_power=2.0)
+    assert learning_rate(by_step, epoch=0, step=0, steps_per_epoch=10) == pytest.approx(0.1)
+    assert learning_rate(by_step, epoch=1, step=5, steps_per_epoch=10) == pytest.approx(0.1 * (1 - 1.5 / 4) ** 2)
+    by_epoch = TrainingSettings(epochs=4, learning_rate=0.1, poly_power=2.0, schedule_step="epoch")
+    assert learning_rate(by_epoch, epoch=1, step=5, steps_per_epoch=10) == pytest.approx(0.1 * 0.75**2)
+    constant = TrainingSettings(epochs=4, learning_rate=0.1, poly_power=0.0)
+    assert learning_rate(constant, epoch=3, step=9, steps_per_epoch=10) == pytest.approx(0.1)
