@@ -1,8 +1,7 @@
 """Checkpoints: the state of one training after an epoch, in folders that are published whole."""
 
 import io
-import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -13,8 +12,6 @@ from intra_search.networks.build import build_network
 from intra_search.store.bundle import read_about, read_bundle, write_bundle
 from intra_search.store.ledger import HistoryRow, checkpoint_name
 from intra_search.store.storage import Storage
-
-logger = logging.getLogger(__name__)
 
 NETWORK_FILE = "network.pt"
 TRAINING_FILE = "training.pt"
@@ -55,14 +52,14 @@ def load_checkpoint(storage: Storage, path: str) -> Checkpoint:
     return Checkpoint(network, training, bundle.about)
 
 
-def load_newest(storage: Storage, folders: Iterable[str]) -> Checkpoint | None:
-    """The undamaged checkpoint of the highest epoch below the folders; a damaged newer one is passed over aloud."""
+def load_newest(storage: Storage, folders: Iterable[str], note: Callable[[str], None]) -> Checkpoint | None:
+    """The undamaged checkpoint of the highest epoch below the folders; `note` is told of damaged newer ones."""
     found = [(name, folder) for folder in folders for name in storage.names(folder) if name.startswith("checkpoint-")]
     for name, folder in sorted(found, reverse=True):
         try:
             return load_checkpoint(storage, f"{folder}/{name}")
         except CheckpointError as error:
-            logger.warning("Falling back to an older checkpoint: %s", error)
+            note(f"falling back to an older checkpoint: {error}")
     return None
 
 

@@ -71,7 +71,8 @@ def connected(address: str | None, resources: ResourcesSettings) -> Iterator[Clu
     try:
         # The dashboard serves Ray Train's clean-up, which one-worker trials do not need; it costs seconds.
         dashboard = None if address else resources.workers > 1
-        ray.init(address=address, logging_level=logging.ERROR, include_dashboard=dashboard)
+        # Workers' decisions come with their reports; their raw output stays in Ray's own logs.
+        ray.init(address=address, logging_level=logging.ERROR, include_dashboard=dashboard, log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
         remedy = "check the address, or leave --address out to use this machine"
         raise ClusterError(f"--address {address}", "must be a running Ray cluster", str(error), remedy) from None
@@ -85,18 +86,30 @@ def connected(address: str | None, resources: ResourcesSettings) -> Iterator[Clu
 def _fitting(resources: ResourcesSettings) -> Cluster:
     import ray
 
-    from intra_search.search.tuner import gpus_of_trial
+    from intra_search.search.tuner import TRIAL_CPUS, gpus_of_worker
 
     total = ray.cluster_resources()
-    nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
-    trial_gpus = gpus_of_trial(resources)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    workers, cpus, gpus = resources.workers, resources.cpus_per_worker, gpus_of_worker(resources)
+    own_cpus = TRIAL_CPUS if workers > 1 else 0.0
+    places = sum(_places(node, cpus, gpus) for node in nodes)
     cluster = Cluster(
-        total.get("CPU", 0.0), total.get("GPU", 0.0), max(nodes, default=0.0), resources.cpus_per_worker, trial_gpus
+        total.get("CPU", 0.0),
+        total.get("GPU", 0.0),
+        max((node.get("CPU", 0.0) for node in nodes), default=0.0),
+        workers * cpus + own_cpus,
+        workers * gpus,
     )
-    wanted = f"{resources.workers} x {resources.cpus_per_worker:g} CPU and {trial_gpus:g} GPU"
-    has = f"{cluster.cpus:g} CPU and {cluster.gpus:g} GPU"
-    if resources.cpus_per_worker > cluster.cpus_per_node or trial_gpus > cluster.gpus:
-        rule = f"a trial ({wanted}) must fit the cluster"
-        remedy = "lower resources.cpus_per_worker or resources.gpus_per_worker, or use a larger cluster"
-        raise ClusterError("resources", rule, has, remedy)
+    if places < workers or cluster.trial_cpus > cluster.cpus + 1e-6:
+        wanted = f"{workers} x ({cpus:g} CPU, {gpus:g} GPU)" + (f" + {own_cpus:g} CPU" if own_cpus else "")
+        has = f"{cluster.cpus:g} CPU and {cluster.gpus:g} GPU on {len(nodes)} machines"
+        fitting = math.floor(10 * (cluster.cpus - own_cpus) / workers) / 10
+        remedy = f"at most {max(1, places)} workers of this size fit; or set resources.cpus_per_worker to {fitting:g}"
+        raise ClusterError("resources", f"a trial of {wanted} must fit the cluster", has, remedy)
     return cluster
+
+
+def _places(node: dict[str, float], cpus: float, gpus: float) -> int:
+    """How many workers one machine can hold."""
+    places = int(node.get("CPU", 0.0) / cpus + 1e-6)
+    return min(places, int(node.get("GPU", 0.0) / gpus + 1e-6)) if gpus else places

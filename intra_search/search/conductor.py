@@ -5,7 +5,7 @@ where a killed one stopped. Order of events for a trial: asked (record written, 
 reported (history written), recorded (record written), told (the sampler's next suggestion knows it).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 from intra_search.config.settings import StudySettings
@@ -34,6 +34,10 @@ class TrialReport(NamedTuple):
     history: list[HistoryRow]
     finished: bool
     num_parameters: int
+    attempt: str = ""
+    """Differs between the processes that worked on the trial: a new one means that the last one died."""
+    notes: Sequence[str] = ()
+    """Decisions of the worker that a person should see."""
     failure: str | None = None
 
 
@@ -52,6 +56,7 @@ class Conductor:
         space: Space,
         generation: int,
         listeners: tuple[Listener, ...] = (),
+        note: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._folder = folder
         self._ledger = folder.ledger
@@ -65,6 +70,8 @@ class Conductor:
         self.histories = {trial: self._ledger.history(trial) for trial in self.records}
         self._to_resume = [record.trial for record in self.records.values() if record.state in LIVE]
         self._launched: set[int] = set()
+        self._attempts: dict[int, str] = {}
+        self._note = note
         self._draining = False
         self._settle_finished()
 
@@ -98,7 +105,13 @@ class Conductor:
         record = self.records[trial]
         self.histories[trial] = report.history
         self._ledger.write_history(trial, report.history)
-        record = self._with_progress(record.model_copy(update={"num_parameters": report.num_parameters}))
+        crashed = trial in self._attempts and self._attempts[trial] != report.attempt
+        if self._attempts.get(trial) != report.attempt:
+            self._attempts[trial] = report.attempt
+            for text in report.notes:
+                self._note(f"trial {trial}: {text}")
+        changes = {"num_parameters": report.num_parameters, "restarts": record.restarts + crashed}
+        record = self._with_progress(record.model_copy(update=changes))
         self.records[trial] = record
         self._notify("reported", record)
         if report.failure is not None:
@@ -188,7 +201,8 @@ class Conductor:
             changes["objectives"] = {self._metric: float(history[best - 1][self._metric])}
             changes["best_epoch"] = best
             changes["best_checkpoint"] = self._checkpoint_path(record.trial, best)
-            changes["device_seconds"] = sum(float(row["seconds"]) for row in history)
+            devices = self._settings.resources.workers
+            changes["device_seconds"] = devices * sum(float(row["seconds"]) for row in history)
         return record.model_copy(update=changes)
 
     def _best_stored_epoch(self, trial: int, history: list[HistoryRow]) -> int:

@@ -81,7 +81,7 @@ def _search(
     optuna_mirror = OptunaMirror(folder, settings, plan.space)
     tensorboard = TensorBoardMirror(folder.storage)
     listeners = (tensorboard, optuna_mirror, observer.trial_event)
-    conductor = Conductor(folder, settings, plan.space, generation, listeners)
+    conductor = Conductor(folder, settings, plan.space, generation, listeners, observer.note)
     if conductor.exhausted:
         observer.note("nothing is missing: all trials are finished")
         return
@@ -169,6 +169,7 @@ def _ensure_teacher(
         cpus=cluster.cpus_alone,
         gpus=cluster.gpus_alone,
         progress=lambda row: observer.teacher_epoch(row, epochs),
+        note=observer.note,
     )
     best = max(history, key=lambda row: row["val/miou"])
     teacher = Teacher(home, _checkpoint_of(folder.storage, home, int(best["epoch"])), float(best["val/miou"]))

@@ -5,7 +5,7 @@ import logging
 import os
 import tempfile
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
@@ -17,11 +17,20 @@ from intra_search.config.settings import ResourcesSettings, parse_settings
 from intra_search.errors import IntraSearchError, StorageError
 from intra_search.search.conductor import Assignment, Conductor, TrialReport
 from intra_search.store.ledger import trial_folder
+from intra_search.store.storage import Storage
+from intra_search.training.job import TrainingJob, student_job
+
+if TYPE_CHECKING:
+    from intra_search.training.loop import Training
 
 logger = logging.getLogger(__name__)
 
-MAX_ACTOR_LOSSES = 3
-"""How often one trial's actor may die (killed, out of memory, machine lost) before the trial counts as failed."""
+MAX_LOSSES = 3
+"""How often one trial's workers may die (killed, out of memory, machine lost) before the trial counts as failed."""
+
+
+TRIAL_CPUS = 0.01
+"""CPUs that a trial of several workers holds beside its workers'."""
 
 
 def run_trials(conductor: Conductor, resources: ResourcesSettings, job: dict[str, Any], max_concurrent: int) -> None:
@@ -35,20 +44,24 @@ def run_trials(conductor: Conductor, resources: ResourcesSettings, job: dict[str
     """
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the ledger and its mirrors log
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # ours finishes the epoch first
-    gpus = gpus_of_trial(resources)
-    trainable = tune.with_resources(StudentTrainable, {"CPU": resources.cpus_per_worker, "GPU": gpus})
+    gpus = gpus_of_worker(resources)
+    if resources.workers > 1:
+        # The group's placement group comes on top of what the trial itself holds, and 0 CPU is refused.
+        trainable = tune.with_resources(group_trial, {"CPU": TRIAL_CPUS})
+    else:
+        trainable = tune.with_resources(StudentTrainable, {"CPU": resources.cpus_per_worker, "GPU": gpus})
     # Its summary at the end misses the result files that we switched off.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     scheduler = _ConductedScheduler(conductor)
     with tempfile.TemporaryDirectory(prefix="intra-search-tune-") as scratch:
         tuner = tune.Tuner(
             trainable,
-            param_space={"job": job, "use_gpu": gpus > 0},
+            param_space={"job": job, "use_gpu": gpus > 0, "gpus_per_worker": gpus},
             tune_config=tune.TuneConfig(
                 search_alg=_ConductedSearcher(conductor, max_concurrent),
                 scheduler=scheduler,
                 num_samples=-1,
-                reuse_actors=True,
+                reuse_actors=resources.workers == 1,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
             ),
@@ -57,8 +70,9 @@ def run_trials(conductor: Conductor, resources: ResourcesSettings, job: dict[str
                 name="search",
                 storage_path=scratch,
                 verbose=0,
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trainings write their own
-                failure_config=tune.FailureConfig(max_failures=MAX_ACTOR_LOSSES),
+                # Trainings write their own checkpoints; Tune refuses the option for functions.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False if resources.workers == 1 else None),
+                failure_config=tune.FailureConfig(max_failures=MAX_LOSSES),
             ),
         )
         try:
@@ -77,16 +91,16 @@ def _ours_within(error: BaseException) -> IntraSearchError | None:
     return cause
 
 
-def gpus_of_trial(resources: ResourcesSettings) -> float:
-    """GPUs that a one-worker trial asks for, from the settings and what the cluster has."""
+def gpus_of_worker(resources: ResourcesSettings) -> float:
+    """GPUs that a worker asks for, from the settings and what the cluster has; a share for one-worker trials."""
     per_worker = resources.gpus_per_worker
     if per_worker == "auto":
         per_worker = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
-    return per_worker / resources.trials_per_gpu
+    return per_worker / resources.trials_per_gpu if resources.workers == 1 else per_worker
 
 
 class StudentTrainable(tune.Trainable):  # type: ignore[misc]
-    """One trial after another in one process: imports, decoded scenes and mapped knowledge stay."""
+    """One-worker trials, one after another in one process: imports, decoded scenes and mapped knowledge stay."""
 
     def setup(self, config: dict[str, Any]) -> None:
         self.reset_config(config)
@@ -94,54 +108,83 @@ class StudentTrainable(tune.Trainable):  # type: ignore[misc]
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         # The training is built in `step`, where an error can be reported: here it would end the actor.
         self._config = new_config
-        self._training: Any = None
+        self._training: Training | None = None
         return True
 
     def step(self) -> dict[str, Any]:
         # Reports travel as JSON text: Tune flattens and copies nested results many times over.
-        try:
-            return self._one_epoch()
-        except StorageError as error:
-            return {"error": str(error), "storage_error": json.dumps([str(part) for part in error.args]), "done": True}
-        except IntraSearchError as error:
-            return self._failed(str(error))
-        except Exception as error:
-            if type(error).__name__ == "DivergedError":
-                return self._failed(str(error))
-            return self._failed(traceback.format_exc())
+        from intra_search.training.loop import DivergedError
+        from intra_search.training.worker import progress_report
 
-    def _one_epoch(self) -> dict[str, Any]:
+        try:
+            self._run_epoch()
+            assert self._training is not None
+            return {**progress_report(self._training), "done": self._training.finished}
+        except StorageError as error:
+            return {"storage_error": json.dumps([str(part) for part in error.args]), "done": True}
+        except (IntraSearchError, DivergedError) as error:
+            return {**progress_report(self._training, failure=str(error)), "done": True}
+        except Exception:
+            return {**progress_report(self._training, failure=traceback.format_exc()), "done": True}
+
+    def _run_epoch(self) -> None:
+        import torch
+
+        from intra_search.training.loop import Training
+
         if self._training is None:
-            self._training = _start_training(self._config)
+            job = _job(self._config)
+            torch.set_num_threads(max(1, int(job.settings.resources.cpus_per_worker)))
+            self._training = Training(job, use_gpu=self._config["use_gpu"])
         if not self._training.finished:
             self._training.run_epoch()
-        report = TrialReport(self._training.history, self._training.finished, self._training.num_parameters)
-        return {"report": json.dumps(report._asdict()), "done": self._training.finished}
-
-    def _failed(self, reason: str) -> dict[str, Any]:
-        history = self._training.history if self._training is not None else []
-        parameters = self._training.num_parameters if self._training is not None else 0
-        report = TrialReport(history, True, parameters, failure=reason)
-        return {"report": json.dumps(report._asdict()), "done": True}
 
 
-def _start_training(config: dict[str, Any]) -> Any:
-    import torch
+def group_trial(config: dict[str, Any]) -> None:
+    """A trial of several workers: a Ray Train group inside the trial. It reports through Tune's session.
 
-    from intra_search.training.job import student_job
-    from intra_search.training.loop import Training
+    A worker's crash restarts the group from the newest checkpoint, at most `MAX_LOSSES` times; then the trial reports
+    its failure with the last error.
+    """
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+    from ray.tune.integration.ray_train import TuneReportCallback
 
+    from intra_search.training.worker import progress_report, train_in_group
+
+    job = _job(config)
+    resources = job.settings.resources
+    per_worker = {"CPU": resources.cpus_per_worker} | ({"GPU": config["gpus_per_worker"]} if config["use_gpu"] else {})
+    storage = Storage(job.study)
+    trainer = TorchTrainer(
+        train_in_group,
+        train_loop_config={"job": job, "use_gpu": config["use_gpu"]},
+        scaling_config=ScalingConfig(
+            num_workers=resources.workers, use_gpu=config["use_gpu"], resources_per_worker=per_worker
+        ),
+        run_config=RunConfig(
+            name="ray-train",
+            storage_path=storage.full_path(job.output_folder) if storage.is_local else job.study,
+            failure_config=FailureConfig(max_failures=MAX_LOSSES),
+            callbacks=[TuneReportCallback()],
+        ),
+    )
+    try:
+        trainer.fit()
+    except Exception as error:
+        training_state = progress_report(None, failure=f"{type(error).__name__}: {error}")
+        tune.report(training_state)
+
+
+def _job(config: dict[str, Any]) -> TrainingJob:
     assigned = config["assignment"]
-    settings = parse_settings(json.loads(assigned["settings"]))
-    torch.set_num_threads(max(1, int(settings.resources.cpus_per_worker)))
-    job = student_job(
+    return student_job(
         trial=assigned["trial"],
         folder=trial_folder(assigned["trial"]),
         generation=assigned["generation"],
-        settings=settings,
+        settings=parse_settings(json.loads(assigned["settings"])),
         **config["job"],
     )
-    return Training(job, use_gpu=config["use_gpu"])
 
 
 class _ConductedSearcher(Searcher):  # type: ignore[misc]
@@ -164,7 +207,7 @@ class _ConductedSearcher(Searcher):  # type: ignore[misc]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         if error:
-            reason = f"its worker died {MAX_ACTOR_LOSSES + 1} times"
+            reason = f"its worker died {MAX_LOSSES + 1} times"
             self._conductor.lost(self._trials[trial_id], reason)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -189,6 +232,8 @@ class _ConductedScheduler(FIFOScheduler):  # type: ignore[misc]
         return {}  # as the searcher's
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        if not self._conductor.is_running(trial.config["assignment"]["trial"]):
+            return str(TrialScheduler.STOP)  # a report that was under way when the trial was ended
         return self._take(trial, result)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
@@ -203,8 +248,10 @@ class _ConductedScheduler(FIFOScheduler):  # type: ignore[misc]
             self._conductor.drain()
             return str(TrialScheduler.STOP)
         number = trial.config["assignment"]["trial"]
-        decision = self._conductor.report(number, TrialReport(**json.loads(result["report"])))
-        return str(TrialScheduler.CONTINUE if decision == "continue" else TrialScheduler.STOP)
+        report = TrialReport(**json.loads(result["report"]))
+        decision = self._conductor.report(number, report)
+        # A trial that has finished leaves by itself; stopping it would kill a group while it cleans up.
+        return str(TrialScheduler.CONTINUE if decision == "continue" or report.finished else TrialScheduler.STOP)
 
 
 def _plain(assignment: Assignment) -> dict[str, Any]:

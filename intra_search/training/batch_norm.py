@@ -15,7 +15,7 @@ from torch import Tensor, nn
 def over_workers(network: nn.Module, device: torch.device) -> nn.Module:
     """The network with every `BatchNorm2d` replaced by one over all workers; names in the state dict stay."""
     if device.type == "cuda":
-        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         return converted
     for module in network.modules():
         if type(module) is nn.BatchNorm2d:
@@ -31,7 +31,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
     unbiased variance of the global batch. In eval mode it is `BatchNorm2d`.
     """
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+    def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
         x_BCHW = input.to(torch.promote_types(input.dtype, torch.float32))
@@ -77,5 +77,5 @@ class _SumOverWorkers(torch.autograd.Function):
 
 
 def _sum_over_workers(tensor: Tensor) -> Tensor:
-    total: Tensor = _SumOverWorkers.apply(tensor)  # type: ignore[no-untyped-call]
+    total: Tensor = _SumOverWorkers.apply(tensor)
     return total

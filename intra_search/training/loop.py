@@ -1,7 +1,7 @@
 """The training loop: one for teacher and students, for one worker and several."""
 
-import logging
 import time
+import uuid
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
@@ -35,8 +35,6 @@ from intra_search.training.evaluation import confusion, score_row
 from intra_search.training.job import TrainingJob
 from intra_search.training.optimizer import build_optimizer, learning_rate, set_learning_rate
 from intra_search.training.world import ALONE, World
-
-logger = logging.getLogger(__name__)
 
 FINITE_CHECK_STEPS = 20
 """Steps between looks at the loss: each look makes a GPU wait, and workers must agree."""
@@ -82,6 +80,9 @@ class Training:
     def __init__(self, job: TrainingJob, world: World = ALONE, *, use_gpu: bool = False) -> None:
         self.job = job
         self.history: list[HistoryRow] = []
+        self.attempt = uuid.uuid4().hex[:8]
+        self.notes: list[str] = []
+        """Decisions that a person should see; they travel with the reports, since workers have no terminal."""
         self._world = world
         self._storage = Storage(job.study)
         self._place = place(job.training.amp, use_gpu=use_gpu)
@@ -101,8 +102,7 @@ class Training:
             len(self._train_scenes), job.settings.scenes.views, job.training.batch_size, job.seed, world
         )
         self._loader = self._training_loader()
-        if world.rank == 0:
-            logger.info("%s: %s", job.folder, self._place.reason)
+        self.notes.append(self._place.reason)
 
     @property
     def finished(self) -> bool:
@@ -199,7 +199,7 @@ class Training:
         setting, uri = self.job.init
         if uri is not None:
             left = initialise(self.network, uri, setting)
-            logger.info("%s: weights from %s; not in it: %s", self.job.folder, uri, ", ".join(left) or "none")
+            self.notes.append(f"weights from {uri}, {len(left)} tensors left as they were ({', '.join(left[:3])})")
 
     def _parallel_step(self) -> nn.Module:
         if self._world.size > 1:
@@ -236,7 +236,7 @@ class Training:
     def _resume(self) -> None:
         generations = [name for name in self._storage.names(self.job.folder) if name.startswith("gen-")]
         known = [name for name in generations if int(name.removeprefix("gen-")) <= self.job.generation]
-        checkpoint = load_newest(self._storage, [f"{self.job.folder}/{name}" for name in known])
+        checkpoint = load_newest(self._storage, [f"{self.job.folder}/{name}" for name in known], self.notes.append)
         if checkpoint is None:
             return
         self.network.load_state_dict(checkpoint.network)

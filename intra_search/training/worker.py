@@ -1,12 +1,15 @@
 """Trainings as Ray actors. (One-worker trials run in Tune's own actors instead, in `search.tuner`.)"""
 
+import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import ray
+import ray.train
 import torch
 
 from intra_search.config.settings import StudySettings
+from intra_search.errors import IntraSearchError
 from intra_search.metrics.segmentation import segmentation_scores
 from intra_search.networks.build import build_network
 from intra_search.networks.placement import place
@@ -15,8 +18,8 @@ from intra_search.store.ledger import HistoryRow
 from intra_search.training.batches import evaluation_loader
 from intra_search.training.evaluation import background_scores, confusion
 from intra_search.training.job import TrainingJob
-from intra_search.training.loop import Training
-from intra_search.training.world import ALONE
+from intra_search.training.loop import DivergedError, Training
+from intra_search.training.world import ALONE, current_world
 
 
 class Baselines(NamedTuple):
@@ -29,21 +32,55 @@ class Baselines(NamedTuple):
 
 
 def train_alone(
-    job: TrainingJob, *, cpus: float, gpus: float, progress: Callable[[HistoryRow], None]
+    job: TrainingJob, *, cpus: float, gpus: float, progress: Callable[[HistoryRow], None], note: Callable[[str], None]
 ) -> list[HistoryRow]:
     """Runs one training to its end in an actor of its own; it goes on from its newest checkpoint.
 
-    `progress` is called for every epoch that this call trained.
+    `progress` is called for every epoch that this call trained, `note` with the training's decisions.
     """
     actor = ray.remote(_TrainingActor).options(num_cpus=cpus, num_gpus=gpus).remote(job, cpus, gpus > 0)
     try:
         finished = ray.get(actor.finished.remote())
+        for text in ray.get(actor.notes.remote()):
+            note(f"{job.purpose}: {text}")
         while not finished:
             row, finished = ray.get(actor.run_epoch.remote())
             progress(row)
         return list(ray.get(actor.history.remote()))
     finally:
         ray.kill(actor)
+
+
+def train_in_group(config: dict[str, Any]) -> None:
+    """One worker's part of a trial of several; Ray Train runs it in each process of the group.
+
+    Args: config holds `job`, a `TrainingJob`, and `use_gpu`. Every epoch is reported as `{"report": JSON text}` of
+    `progress_report`; after a crash of the group it goes on from the newest checkpoint.
+    """
+    training: Training | None = None
+    try:
+        training = Training(config["job"], current_world(), use_gpu=config["use_gpu"])
+        while not training.finished:
+            training.run_epoch()
+            if not training.finished:
+                ray.train.report(progress_report(training))
+        ray.train.report(progress_report(training))
+    except (DivergedError, IntraSearchError) as error:
+        # It would fail again in the same way: an ordinary end with the reason, not a crash to recover from.
+        ray.train.report(progress_report(training, failure=str(error)))
+
+
+def progress_report(training: Training | None, failure: str | None = None) -> dict[str, Any]:
+    """`{"report": JSON text}` of all that a conductor wants to know; `training` is None if it could not start."""
+    report = {
+        "history": training.history if training else [],
+        "finished": failure is not None or (training is not None and training.finished),
+        "num_parameters": training.num_parameters if training else 0,
+        "attempt": training.attempt if training else "",
+        "notes": training.notes if training else [],
+        "failure": failure,
+    }
+    return {"report": json.dumps(report)}
 
 
 def measure_baselines(settings: StudySettings, *, cpus: float, gpus: float) -> Baselines:
@@ -62,6 +99,9 @@ class _TrainingActor:
 
     def history(self) -> list[HistoryRow]:
         return self._training.history
+
+    def notes(self) -> list[str]:
+        return self._training.notes
 
     def run_epoch(self) -> tuple[HistoryRow, bool]:
         return self._training.run_epoch(), self._training.finished
