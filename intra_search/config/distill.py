@@ -186,9 +186,9 @@ class DistillSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _apply_preset(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("preset") == "paper":
-            return _frozen(_with_preset(data))
-        return data
+        if not isinstance(data, dict):
+            return data
+        return _frozen(_with_preset(data) if data.get("preset") == "paper" else data)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
