@@ -93,6 +93,12 @@ class SKDSettings(LogitSettings):
     nodes: int = Field(default=2, ge=1, le=32)
     """Features are max-pooled to nodes x nodes before similarities are taken (released code: 2)."""
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.pixel_weight == self.pair_weight == 0:
+            raise ValueError("pixel_weight or pair_weight must be > 0; weight = 0 switches the whole term off")
+        return self
+
 
 class FitNetSettings(TermSettings):
     """Hints (Romero et al. 2015): squared error of features on `distill.layers` through 1x1 adapters."""
@@ -118,6 +124,12 @@ class DISTSettings(LogitSettings):
     """Of the correlation over classes at each pixel (beta)."""
     intra_weight: float = Field(default=1.0, ge=0)
     """Of the correlation over pixels of each class (gamma)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.inter_weight == self.intra_weight == 0:
+            raise ValueError("inter_weight or intra_weight must be > 0; weight = 0 switches the whole term off")
+        return self
 
 
 class FSPSettings(TermSettings):

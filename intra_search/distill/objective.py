@@ -11,17 +11,10 @@ from torch import Tensor, nn
 from intra_search.config.settings import DistillSettings, TrainingSettings
 from intra_search.distill.needs import Need
 from intra_search.distill.regions import IGNORED
-from intra_search.distill.term import Term, TermContext, TermResult
-from intra_search.distill.terms.affinity import AffinityTerm
-from intra_search.distill.terms.attention import AttentionTerm
+from intra_search.distill.term import TermContext, TermResult
+from intra_search.distill.terms.table import TERMS
 from intra_search.errors import SettingError
 from intra_search.networks.output import NetworkOutput
-
-TERMS: dict[str, type[Term]] = {
-    "affinity": AffinityTerm,
-    "attention": AttentionTerm,
-}
-"""Every term by the name of its group in `DistillSettings`; the group has a `weight`."""
 
 
 class ObjectiveResult(NamedTuple):

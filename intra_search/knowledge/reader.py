@@ -85,5 +85,3 @@ def _local_path(storage: Storage, folder: str, name: str) -> str:
     if not copy.exists():
         Storage(copy.parent).write_bytes(name, storage.read_bytes(f"{folder}/{name}"))
     return str(copy)
-
-

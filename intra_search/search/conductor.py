@@ -202,7 +202,9 @@ class Conductor:
                 return path
         return None
 
-    def _end(self, record: TrialRecord, state: Literal["done", "stopped", "failed"], reason: str | None) -> Literal["stop"]:
+    def _end(
+        self, record: TrialRecord, state: Literal["done", "stopped", "failed"], reason: str | None
+    ) -> Literal["stop"]:
         self._launched.discard(record.trial)
         self._record(record.model_copy(update={"state": state, "reason": reason, "finished": now()}), "recorded")
         if reason is not None:

@@ -41,7 +41,14 @@ class TrainingJob(NamedTuple):
 
 
 def student_job(
-    study: str, trial: int, folder: str, generation: int, settings: StudySettings, *, knowledge: str | None, teacher: str
+    study: str,
+    trial: int,
+    folder: str,
+    generation: int,
+    settings: StudySettings,
+    *,
+    knowledge: str | None,
+    teacher: str,
 ) -> TrainingJob:
     """The job of one trial."""
     stored = knowledge if settings.knowledge.mode == "stored" else None
