@@ -1,4 +1,4 @@
-"""Every option of the affinity term, through the term: against the public functions, and by hand where it changes sums."""
+"""Every option of the affinity term: against the public functions, and by hand where it changes what is averaged."""
 
 from typing import Any
 
