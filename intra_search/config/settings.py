@@ -5,17 +5,13 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from intra_search.config.base import Settings as Settings
+from intra_search.config.distill import DistillSettings as DistillSettings
 from intra_search.errors import SettingError
 
 Fraction = float
-
-
-class Settings(BaseModel):
-    """Base of every group of settings: frozen, strict about types, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class AugmentSettings(Settings):
@@ -154,41 +150,6 @@ class StudentSettings(Settings):
         if self.network == "resnet18":
             return {"width": self.width}
         return {"width": self.width, "blocks": self.blocks}
-
-
-class AffinitySettings(Settings):
-    """Inter-region affinity of moments: IntRA-KD's L_m."""
-
-    weight: float = Field(default=0.1, ge=0)
-    orders: tuple[int, ...] = (1, 2, 3)
-    """Moment orders compared, any subset of 1..6."""
-    kernel_size: int = Field(default=5, ge=1, le=99)
-    """Side of the box that grows labels into regions, in pixels of the input (paper 5, author's sketch 11)."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if not self.orders or len(set(self.orders)) != len(self.orders) or not set(self.orders) <= set(range(1, 7)):
-            raise ValueError(f"orders must be a non-empty subset of 1..6, got {list(self.orders)}")
-        if self.kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size must be odd, got {self.kernel_size}")
-        return self
-
-
-class AttentionSettings(Settings):
-    """Attention maps: IntRA-KD's L_a."""
-
-    weight: float = Field(default=0.1, ge=0)
-
-
-class DistillSettings(Settings):
-    """What the student learns from the teacher beside the labels. The defaults are the paper's recipe."""
-
-    enabled: bool = True
-    """False: plain training, whatever the weights below say."""
-    layers: tuple[tuple[str, str], ...] = (("block2", "block3"), ("block3", "block5"))
-    """Pairs (student feature, teacher feature) compared by the terms on features."""
-    affinity: AffinitySettings = AffinitySettings()
-    attention: AttentionSettings = AttentionSettings()
 
 
 class HalvingSettings(Settings):

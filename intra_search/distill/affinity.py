@@ -5,6 +5,7 @@
 import torch
 from torch import Tensor
 
+from intra_search.distill.unit import full_precision, unit
 from intra_search.errors import SettingError
 
 
@@ -13,14 +14,7 @@ def affinity_graph(moments: Tensor) -> Tensor:
 
     Float32, or float64 for float64 moments, under autocast too.
     """
-    moments = moments.to(torch.promote_types(moments.dtype, torch.float32))
-    # Cosine does not depend on scale, so each vector is first divided by its largest entry: squares of features
-    # around 1e-6 or 1e4 then neither underflow nor overflow, and no absolute epsilon distorts small vectors.
-    scale_BRK1 = moments.detach().abs().amax(dim=-1, keepdim=True)
-    nonzero_BRK1 = scale_BRK1 > torch.finfo(moments.dtype).tiny / torch.finfo(moments.dtype).eps
-    scaled_BRKC = torch.where(nonzero_BRK1, moments / torch.where(nonzero_BRK1, scale_BRK1, 1), 0)
-    norm_BRK1 = torch.where(nonzero_BRK1, scaled_BRKC.square().sum(dim=-1, keepdim=True), 1).sqrt()
-    unit_BRKC = scaled_BRKC / norm_BRK1
+    unit_BRKC = unit(full_precision(moments), dim=-1)
     with torch.autocast(moments.device.type, enabled=False):  # it would multiply in bfloat16
         return unit_BRKC @ unit_BRKC.transpose(-1, -2)
 
@@ -30,7 +24,7 @@ def affinity_loss(student_graph: Tensor, teacher_graph: Tensor, present: Tensor)
 
     Averaged per image over orders and pairs (diagonal included), then over the images that have any present region;
     0, still attached to the graph, when none has. The paper divides by 3 K^2 whatever is present; we average over what
-    is present, so that images with few markings weigh the same.
+    is present, so that images with few markings weigh the same. With everything marked present it is the paper's.
 
     Args:
         student_graph: (B, R, K, K); gradient flows here only.

@@ -5,6 +5,7 @@
 import torch
 from torch import Tensor, nn
 
+from intra_search.distill.unit import full_precision, unit
 from intra_search.errors import SettingError
 
 
@@ -13,12 +14,25 @@ def attention_map(features: Tensor, size: tuple[int, int] | None = None) -> Tens
 
     Sums to 1 per image; float32, or float64 for float64 features.
     """
-    features = features.to(torch.promote_types(features.dtype, torch.float32))
-    energy_B1hw = features.square().sum(dim=1, keepdim=True)
-    if size is not None and tuple(size) != tuple(energy_B1hw.shape[2:]):
-        energy_B1hw = nn.functional.interpolate(energy_B1hw, size=size, mode="bilinear", align_corners=False)
-    energy_Bhw = energy_B1hw.squeeze(1)
+    energy_B1hw = full_precision(features).square().sum(dim=1, keepdim=True)
+    energy_Bhw = resized(energy_B1hw, size).squeeze(1)
     return torch.softmax(energy_Bhw.flatten(1), dim=1).view_as(energy_Bhw)
+
+
+def transfer_map(features: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    """Mean of squares over channels, bilinear resize to `size`, divided by its L2 norm: (B, C, h, w) to (B, h', w').
+
+    The map of attention transfer (Zagoruyko & Komodakis 2017), as released. A zero map stays zero.
+    """
+    energy_Bhw = resized(full_precision(features).square().mean(dim=1, keepdim=True), size).squeeze(1)
+    return unit(energy_Bhw.flatten(1), dim=1).view_as(energy_Bhw)
+
+
+def resized(maps: Tensor, size: tuple[int, int] | None) -> Tensor:
+    """(B, C, h, w) brought to another size bilinearly, by half-pixel centres; `None` keeps it."""
+    if size is None or tuple(size) == tuple(maps.shape[2:]):
+        return maps
+    return nn.functional.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
 def attention_loss(student_map: Tensor, teacher_map: Tensor) -> Tensor:
@@ -26,13 +40,13 @@ def attention_loss(student_map: Tensor, teacher_map: Tensor) -> Tensor:
 
     Not divided by h w: the maps sum to one, and the authors advise against it (the loss would be around 1e-9).
     """
-    return attention_sum(student_map, teacher_map) / max(len(student_map), 1)
+    return attention_gap(student_map, teacher_map).mean()
 
 
-def attention_sum(student_map: Tensor, teacher_map: Tensor) -> Tensor:
-    """`attention_loss` before the mean over images."""
+def attention_gap(student_map: Tensor, teacher_map: Tensor) -> Tensor:
+    """`attention_loss` of each image: (B,)."""
     if student_map.shape != teacher_map.shape:
         found = f"student {tuple(student_map.shape)}, teacher {tuple(teacher_map.shape)}"
         remedy = "make the student's map with attention_map(features, size=teacher's size)"
         raise SettingError("attention loss", "maps must have one shape", found, remedy)
-    return (student_map - teacher_map.detach()).square().sum()
+    return (student_map - teacher_map.detach()).square().sum(dim=(1, 2))

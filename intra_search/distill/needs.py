@@ -4,72 +4,51 @@ A need is a value: equal needs of many trials are answered once. An answer is a 
 key, so that it can be stored per view and stacked again into any batch.
 """
 
-# B images, K classes, R orders
+# B images, K classes, R orders, C channels, h w feature height and width
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from intra_search.distill.functional import (
-    affinity_graph,
-    attention_map,
-    region_masks,
-    region_moments,
-    region_presence,
-)
+from intra_search.distill.affinity import affinity_graph
+from intra_search.distill.attention import attention_map, transfer_map
+from intra_search.distill.moments import Variant, region_moments, region_presence
+from intra_search.distill.regions import Resize, region_masks
+from intra_search.distill.unit import full_precision
 from intra_search.errors import KnowledgeError, SettingError
 from intra_search.networks.output import NetworkOutput
 
 
 @dataclass(frozen=True)
-class RegionForm:
-    """How labels become regions on a feature map."""
-
-    kernel_size: int
-
-
-@dataclass(frozen=True)
-class GraphNeed:
-    """Affinity graph of one moment order: `key` (B, K, K) float32 and `present_key` (B, K) bool."""
-
-    layer: str
-    order: int
-    regions: RegionForm
+class Need:
+    """One thing that a term asks of the teacher."""
 
     @property
     def key(self) -> str:
-        return f"graph/{self.layer}/order{self.order}/kernel{self.regions.kernel_size}"
+        """Name of the answer; further answers lie below it, as in `<key>/present`."""
+        raise NotImplementedError
 
     @property
-    def present_key(self) -> str:
-        return f"{self.key}/present"
+    def shared(self) -> Hashable:
+        """Needs of one class that agree in this are answered together, because they share work."""
+        return self.key
 
-
-@dataclass(frozen=True)
-class MapNeed:
-    """Attention map, softmaxed at the teacher's own size: (B, h, w) float32. The student's map is resized to it.
-
-    A finished map is stored, and not the energies before the softmax, because it lies in 0..1 whatever the features.
-    """
-
-    layer: str
-
-    @property
-    def key(self) -> str:
-        return f"map/{self.layer}"
-
-
-Need = GraphNeed | MapNeed
+    def answer(
+        self, alike: Sequence["Need"], teacher: NetworkOutput, labels: Tensor, num_classes: int
+    ) -> dict[str, Tensor]:
+        """Answers to all needs that are `alike` (this one included), under their keys."""
+        raise NotImplementedError
 
 
 @torch.no_grad()
 def teacher_answers(
     needs: Iterable[Need], teacher_output: NetworkOutput, labels: Tensor, num_classes: int
 ) -> dict[str, Tensor]:
-    """Answers to all needs for one batch, detached, batch-first, under keys that start with `need.key`.
+    """Answers to all needs for one batch: detached, batch-first, float32 or bool, under or below `need.key`.
 
     Args:
         needs: what the terms of all trials may ask; repeated needs are answered once.
@@ -79,16 +58,13 @@ def teacher_answers(
 
     Raises `SettingError` for a feature that the teacher does not have.
     """
-    graphs: dict[tuple[str, RegionForm], list[GraphNeed]] = defaultdict(list)
-    answers: dict[str, Tensor] = {}
+    groups: dict[Hashable, list[Need]] = defaultdict(list)
     for need in sorted(set(needs), key=lambda need: need.key):
-        check_layer("teacher", need.layer, teacher_output.features)
-        if isinstance(need, GraphNeed):
-            graphs[need.layer, need.regions].append(need)
-        else:
-            answers[need.key] = attention_map(teacher_output.features[need.layer]).float()
-    for (layer, regions), same_layer in graphs.items():
-        answers |= _graph_answers(same_layer, regions, teacher_output.features[layer], labels, num_classes)
+        groups[type(need), need.shared].append(need)
+    answers: dict[str, Tensor] = {}
+    for alike in groups.values():
+        for key, answer in alike[0].answer(alike, teacher_output, labels, num_classes).items():
+            answers[key] = answer if answer.dtype == torch.bool else answer.float()
     return answers
 
 
@@ -100,25 +76,136 @@ def answer_of(answers: Mapping[str, Tensor], key: str) -> Tensor:
     return answers[key]
 
 
-def check_layer(network: str, layer: str, known: Iterable[str]) -> None:
+def check_layer(network: str, layer: str, known: Iterable[str], setting: str = "distill.layers") -> None:
     """Raises `SettingError`, listing the features that exist, for an unknown one."""
     names = list(known)
     if layer not in names:
         remedy = f"the {network}'s features are: {', '.join(names)}"
-        raise SettingError("distill.layers", f"must name features of the {network}", repr(layer), remedy)
+        raise SettingError(setting, f"must name features of the {network}", repr(layer), remedy)
 
 
-def _graph_answers(
-    needs: list[GraphNeed], regions: RegionForm, features: Tensor, labels: Tensor, num_classes: int
-) -> dict[str, Tensor]:
-    """All orders of one layer share masks and power sums."""
-    orders = [need.order for need in needs]
-    size = (features.shape[2], features.shape[3])
-    masks = region_masks(labels, num_classes, regions.kernel_size, size)
-    graph_BRKK = affinity_graph(region_moments(features, masks, orders))
-    present_BRK = region_presence(masks, orders)
-    answers: dict[str, Tensor] = {}
-    for index, need in enumerate(needs):
-        answers[need.key] = graph_BRKK[:, index].float()
-        answers[need.present_key] = present_BRK[:, index]
-    return answers
+def feature_of(teacher: NetworkOutput, layer: str) -> Tensor:
+    """A named feature of the teacher in full precision, or a `SettingError` that lists the known ones."""
+    check_layer("teacher", layer, teacher.features)
+    return full_precision(teacher.features[layer])
+
+
+@dataclass(frozen=True)
+class RegionForm:
+    """How labels become regions on a feature map: options of `region_masks`."""
+
+    kernel_size: int
+    soft: bool = False
+    background: bool = True
+    resize: Resize = "max"
+
+    def masks(self, labels: Tensor, num_classes: int, size: tuple[int, int]) -> Tensor:
+        """(B, K, h, w)."""
+        return region_masks(
+            labels,
+            num_classes,
+            self.kernel_size,
+            size,
+            soft=self.soft,
+            background=self.background,
+            resize=self.resize,
+        )
+
+    def __str__(self) -> str:
+        parts = [f"kernel{self.kernel_size}", self.resize]
+        return "-".join([*parts, *["soft"] * self.soft, *["foreground"] * (not self.background)])
+
+
+@dataclass(frozen=True)
+class GraphNeed(Need):
+    """Affinity graph of one moment order: `key` (B, K, K) and `present_key` (B, K) bool."""
+
+    layer: str
+    order: int
+    regions: RegionForm
+    variant: Variant = "textbook"
+
+    @property
+    def key(self) -> str:
+        return f"graph/{self.layer}/{self.regions}/{self.variant}{self.order}"
+
+    @property
+    def present_key(self) -> str:
+        return f"{self.key}/present"
+
+    @property
+    def shared(self) -> Hashable:
+        return self.layer, self.regions, self.variant
+
+    def answer(
+        self, alike: Sequence[Need], teacher: NetworkOutput, labels: Tensor, num_classes: int
+    ) -> dict[str, Tensor]:
+        needs = [need for need in alike if isinstance(need, GraphNeed)]
+        orders = [need.order for need in needs]
+        features = feature_of(teacher, self.layer)
+        masks = self.regions.masks(labels, num_classes, (features.shape[2], features.shape[3]))
+        graph_BRKK = affinity_graph(region_moments(features, masks, orders, variant=self.variant))
+        present_BRK = region_presence(masks, orders)
+        answers = {need.key: graph_BRKK[:, index] for index, need in enumerate(needs)}
+        return answers | {need.present_key: present_BRK[:, index] for index, need in enumerate(needs)}
+
+
+@dataclass(frozen=True)
+class MapNeed(Need):
+    """Attention map at the teacher's own size: (B, h, w). The student's map is resized to it.
+
+    A finished map is stored, and not the energies before the softmax, because it lies in 0..1 whatever the features.
+    """
+
+    layer: str
+    norm: Literal["softmax", "l2"] = "softmax"
+
+    @property
+    def key(self) -> str:
+        return f"map/{self.layer}/{self.norm}"
+
+    def answer(
+        self, alike: Sequence[Need], teacher: NetworkOutput, labels: Tensor, num_classes: int
+    ) -> dict[str, Tensor]:
+        features = feature_of(teacher, self.layer)
+        return {self.key: attention_map(features) if self.norm == "softmax" else transfer_map(features)}
+
+
+@dataclass(frozen=True)
+class LogitsNeed(Need):
+    """Logits averaged over stride x stride pixels: (B, K, H / stride, W / stride)."""
+
+    stride: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"logits/stride{self.stride}"
+
+    def answer(
+        self, alike: Sequence[Need], teacher: NetworkOutput, labels: Tensor, num_classes: int
+    ) -> dict[str, Tensor]:
+        if teacher.logits.shape[1] != num_classes:
+            remedy = "train the teacher on the student's classes"
+            raise SettingError("teacher", f"must have {num_classes} classes", teacher.logits.shape[1], remedy)
+        return {self.key: pooled_logits(teacher.logits, self.stride)}
+
+
+@dataclass(frozen=True)
+class FeatureNeed(Need):
+    """A whole feature map: (B, C, h, w). The largest answer there is; a live teacher is often cheaper."""
+
+    layer: str
+
+    @property
+    def key(self) -> str:
+        return f"feature/{self.layer}"
+
+    def answer(
+        self, alike: Sequence[Need], teacher: NetworkOutput, labels: Tensor, num_classes: int
+    ) -> dict[str, Tensor]:
+        return {self.key: feature_of(teacher, self.layer)}
+
+
+def pooled_logits(logits: Tensor, stride: int) -> Tensor:
+    """Logits averaged over stride x stride pixels, in full precision."""
+    return nn.functional.avg_pool2d(full_precision(logits), stride) if stride > 1 else full_precision(logits)

@@ -12,16 +12,10 @@ from intra_search.config.settings import DistillSettings, TrainingSettings
 from intra_search.distill.needs import Need
 from intra_search.distill.regions import IGNORED
 from intra_search.distill.term import Term, TermContext, TermResult
-from intra_search.distill.terms.affinity import AffinityTerm
-from intra_search.distill.terms.attention import AttentionTerm
+from intra_search.distill.terms.table import TERMS
+from intra_search.distill.weighting import GradientBalance, Measured, scheduled_weight
 from intra_search.errors import SettingError
 from intra_search.networks.output import NetworkOutput
-
-TERMS: dict[str, type[Term]] = {
-    "affinity": AffinityTerm,
-    "attention": AttentionTerm,
-}
-"""Every term by the name of its group in `DistillSettings`; the group has a `weight`."""
 
 
 class ObjectiveResult(NamedTuple):
@@ -31,17 +25,13 @@ class ObjectiveResult(NamedTuple):
     """Scalar to call `backward` on. Its gradient, averaged over workers as DDP does, is that of the global batch."""
     parts: dict[str, Tensor]
     """`ce` and each term, unweighted and detached: this worker's share of the global value (add over workers)."""
-
-
-def weight_of(settings: DistillSettings, name: str) -> float:
-    """Weight of one term; 0 when distillation is off."""
-    weight: float = getattr(settings, name).weight
-    return weight if settings.enabled else 0.0
+    weights: dict[str, Tensor]
+    """Factor on each term in this step, schedule and balance included; the same on all workers."""
 
 
 def active_terms(settings: DistillSettings) -> tuple[str, ...]:
-    """Names of the terms that are built: those with weight above 0."""
-    return tuple(name for name in TERMS if weight_of(settings, name) > 0)
+    """Names of the terms that are built: those whose weight ever rises above 0."""
+    return tuple(name for name in TERMS if settings.enabled and getattr(settings, name).weight > 0)
 
 
 def needs_of(settings: DistillSettings) -> frozenset[Need]:
@@ -50,7 +40,10 @@ def needs_of(settings: DistillSettings) -> frozenset[Need]:
 
 
 class Objective(nn.Module):
-    """Cross-entropy plus terms. Only terms with weight above 0 are built.
+    """Cross-entropy plus terms. Only terms whose weight ever rises above 0 are built.
+
+    Adapters are its parameters; they train with the student and are no part of it. What `distill.balance` has measured
+    is in its buffers, so its `state_dict` belongs into the checkpoint.
 
     Args:
         distill: layers, terms and their weights.
@@ -58,7 +51,7 @@ class Objective(nn.Module):
         num_classes: K, the ignored class included when it is trained.
         ignored_class: whether the last class is the data set's ignored pixels (`scenes.ignored_class`).
         student_channels: `feature_channels` of the student.
-        teacher_channels: `feature_channels` of the teacher; may be empty when no term is active.
+        teacher_channels: `feature_channels` of the teacher; may be empty when no term asks the teacher.
 
     Raises `SettingError` for a layer that a network does not have.
     """
@@ -77,9 +70,11 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         context = TermContext(num_classes, dict(student_channels), dict(teacher_channels))
-        self._needs = needs_of(distill)
-        self.weights = {name: weight_of(distill, name) for name in active_terms(distill)}
-        self.terms = nn.ModuleDict({name: TERMS[name](distill, context) for name in self.weights})
+        names = active_terms(distill)
+        self._distill = distill
+        self.terms = nn.ModuleDict({name: TERMS[name](distill, context) for name in names})
+        balanced = distill.balance == "gradient" and names
+        self.balance = GradientBalance(names, distill.balance_steps) if balanced else None
         class_weights = torch.ones(num_classes)
         class_weights[0] = training.background_weight
         if ignored_class:
@@ -89,7 +84,7 @@ class Objective(nn.Module):
 
     def needs(self) -> frozenset[Need]:
         """What the active terms ask of the teacher."""
-        return self._needs
+        return needs_of(self._distill)
 
     def forward(
         self,
@@ -99,6 +94,7 @@ class Objective(nn.Module):
         *,
         all_reduce: Callable[[Tensor], Tensor],
         world_size: int,
+        progress: float = 0.0,
     ) -> ObjectiveResult:
         """Loss of one step.
 
@@ -106,24 +102,51 @@ class Objective(nn.Module):
             student: output for this worker's share of the batch.
             labels: (B, H, W) integers, 255 = ignored.
             answers: the teacher's, for the same views (`teacher_answers` or stored knowledge).
-            all_reduce: sum of a tensor over workers; called once. The identity for one worker.
+            all_reduce: sum of a tensor over workers; called once, and once more while `balance` measures.
             world_size: number of workers.
+            progress: share of the training that is done, for weights that move over time.
         """
         results = {"ce": cross_entropy(student.logits, labels, self.class_weights)}
         for name, term in self.terms.items():
             results[name] = term(student, answers, labels)
-        counts = torch.cat([result.counts.detach().double() for result in results.values()])
-        sizes = [len(result.counts) for result in results.values()]
-        total_counts = torch.split(all_reduce(counts), sizes)
-        loss = student.logits.new_zeros((), dtype=torch.promote_types(student.logits.dtype, torch.float32))
-        parts: dict[str, Tensor] = {}
-        for (name, result), total in zip(results.items(), total_counts, strict=True):
-            # Nothing counted anywhere: the sum is 0 as well, and stays attached.
-            value = (result.sums / torch.where(total > 0, total, 1).to(result.sums.dtype)).sum()
-            parts[name] = value.detach()
-            # DDP divides the summed gradients by the number of workers, hence the factor.
-            loss = loss + self.weights.get(name, 1.0) * world_size * value
-        return ObjectiveResult(loss, parts)
+        values = _shares(results, all_reduce)
+        weights = self._weights(values, student, all_reduce, progress)
+        # DDP divides the summed gradients by the number of workers, hence the factor.
+        loss = world_size * values["ce"]
+        for name, weight in weights.items():
+            loss = loss + world_size * weight.to(values[name].dtype) * values[name]
+        return ObjectiveResult(loss, {name: value.detach() for name, value in values.items()}, weights)
+
+    def _weights(
+        self,
+        values: Mapping[str, Tensor],
+        student: NetworkOutput,
+        all_reduce: Callable[[Tensor], Tensor],
+        progress: float,
+    ) -> dict[str, Tensor]:
+        scheduled = {name: scheduled_weight(getattr(self._distill, name), progress) for name in self.terms}
+        if self.balance is None:
+            return {name: values["ce"].new_tensor(weight) for name, weight in scheduled.items()}
+        measured = {name: Measured(values[name], _anchor(self.terms[name], student)) for name in self.terms}
+        self.balance.measure(values["ce"], measured, all_reduce)
+        ratios = self.balance.ratios()
+        return {name: weight * ratios[name] for name, weight in scheduled.items()}
+
+
+def _shares(results: Mapping[str, TermResult], all_reduce: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    """This worker's share of each global value: local sums over global counts."""
+    counts = torch.cat([result.counts.detach().double() for result in results.values()])
+    totals = torch.split(all_reduce(counts), [len(result.counts) for result in results.values()])
+    shares: dict[str, Tensor] = {}
+    for (name, result), total in zip(results.items(), totals, strict=True):
+        # Nothing counted anywhere: the sum is 0 as well, and stays attached.
+        shares[name] = (result.sums / torch.where(total > 0, total, 1).to(result.sums.dtype)).sum()
+    return shares
+
+
+def _anchor(term: nn.Module, student: NetworkOutput) -> Tensor:
+    assert isinstance(term, Term)
+    return student.logits if term.anchor == "logits" else student.features[term.anchor]
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor) -> TermResult:

@@ -2,43 +2,55 @@
 
 # B images, K classes, H W label height and width, h w feature height and width, S words of 62 classes each
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor, nn
 
 from intra_search.errors import SettingError
 
 IGNORED = 255
+Resize = Literal["max", "bilinear", "nearest"]
 CLASSES_PER_WORD = 62  # bits of an int64 that are free of the sign
 
 
-def region_masks(labels: Tensor, num_classes: int, kernel_size: int, size: tuple[int, int]) -> Tensor:
-    """Which cells of a feature map belong to which class's region: (B, K, h, w) float32 of 0 and 1.
+def region_masks(
+    labels: Tensor,
+    num_classes: int,
+    kernel_size: int,
+    size: tuple[int, int],
+    *,
+    soft: bool = False,
+    background: bool = True,
+    resize: Resize = "max",
+) -> Tensor:
+    """Which cells of a feature map belong to which class's region: (B, K, h, w) float32, 0 and 1 unless `soft`.
 
     A pixel belongs to region k if any pixel of class k lies in the `kernel_size` box around it (the paper's averaging
     kernel followed by "> 0"; nothing lies beyond the border). Ignored pixels are removed after growing. A cell belongs
-    if any pixel of its adaptive pooling window does.
+    if any pixel that `resize` reads for it does.
 
     Args:
         labels: (B, H, W) integer class indices; 255 is ignored, other values outside 0..K-1 belong to no region.
         num_classes: K.
         kernel_size: odd side of the box in label pixels.
         size: (h, w) of the feature map.
+        soft: weigh a pixel by the share of the box that has the class, in 0..1, as the author's sketch does. Needs
+            memory for (B, K, H, W) floats.
+        background: whether class 0 has a region; else its mask is empty.
+        resize: from pixels to cells: "max" over the adaptive pooling window (a thin line keeps its cells), "bilinear"
+            between the pixels around the cell's centre, "nearest" the pixel at the cell's centre.
     """
     check_labels(labels)
     check_kernel_size(kernel_size)
-    # One bit per class: growing and pooling are ORs over windows, for all classes of a word in one operation.
-    words_BSHW = _class_words(labels, num_classes)
-    reach = kernel_size // 2
-    words_BSHW = nn.functional.pad(words_BSHW, (reach, reach, reach, reach))
-    for dim in (-1, -2):
-        starts = torch.arange(labels.shape[dim], device=labels.device)
-        words_BSHW = _window_or(words_BSHW, starts, starts + kernel_size, dim, shortest=kernel_size)
-    words_BSHW = words_BSHW.masked_fill((labels == IGNORED).unsqueeze(1), 0)
-    for dim, cells in ((-1, size[1]), (-2, size[0])):
-        length = words_BSHW.shape[dim]
-        starts, ends = _pooling_windows(length, cells, labels.device)
-        words_BSHW = _window_or(words_BSHW, starts, ends, dim, shortest=-(-length // cells))
-    return _unpack(words_BSHW, num_classes)
+    if resize not in get_args(Resize):
+        raise SettingError(
+            "resize", f"must be one of {', '.join(get_args(Resize))}", repr(resize), "max is the default"
+        )
+    masks = (_soft_masks if soft else _hard_masks)(labels, num_classes, kernel_size, size, resize)
+    if not background:
+        masks[:, 0] = 0
+    return masks
 
 
 def check_labels(labels: Tensor) -> None:
@@ -52,6 +64,33 @@ def check_kernel_size(kernel_size: int) -> None:
     """Raises `SettingError` unless the kernel has a centre."""
     if kernel_size < 1 or kernel_size % 2 == 0:
         raise SettingError("kernel_size", "must be odd and >= 1", kernel_size, "the paper takes 5, the sketch 11")
+
+
+def _hard_masks(labels: Tensor, num_classes: int, kernel_size: int, size: tuple[int, int], resize: Resize) -> Tensor:
+    # One bit per class: growing and resizing are ORs over windows, for all classes of a word in one operation.
+    words_BSHW = _class_words(labels, num_classes)
+    reach = kernel_size // 2
+    words_BSHW = nn.functional.pad(words_BSHW, (reach, reach, reach, reach))
+    for dim in (-1, -2):
+        starts = torch.arange(labels.shape[dim], device=labels.device)
+        words_BSHW = _window_or(words_BSHW, starts, starts + kernel_size, dim, shortest=kernel_size)
+    words_BSHW = words_BSHW.masked_fill((labels == IGNORED).unsqueeze(1), 0)
+    for dim, cells in ((-1, size[1]), (-2, size[0])):
+        starts, ends, shortest = _windows(resize, words_BSHW.shape[dim], cells, labels.device)
+        words_BSHW = _window_or(words_BSHW, starts, ends, dim, shortest)
+    return _unpack(words_BSHW, num_classes)
+
+
+def _soft_masks(labels: Tensor, num_classes: int, kernel_size: int, size: tuple[int, int], resize: Resize) -> Tensor:
+    class_K11 = torch.arange(num_classes, device=labels.device).view(-1, 1, 1)
+    share_BKHW = (labels.unsqueeze(1) == class_K11).float()
+    share_BKHW = nn.functional.avg_pool2d(share_BKHW, kernel_size, stride=1, padding=kernel_size // 2)
+    share_BKHW = share_BKHW.masked_fill((labels == IGNORED).unsqueeze(1), 0)
+    if resize == "max":
+        return nn.functional.adaptive_max_pool2d(share_BKHW, size)
+    if resize == "bilinear":
+        return nn.functional.interpolate(share_BKHW, size=size, mode="bilinear", align_corners=False)
+    return nn.functional.interpolate(share_BKHW, size=size, mode="nearest-exact")
 
 
 def _class_words(labels: Tensor, num_classes: int) -> Tensor:
@@ -70,17 +109,26 @@ def _unpack(words_BShw: Tensor, num_classes: int) -> Tensor:
     return masks.flatten(1, 2)[:, :num_classes].float()
 
 
-def _pooling_windows(length: int, cells: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Windows of adaptive pooling: cell i covers floor(i L / n) up to ceil((i + 1) L / n)."""
+def _windows(resize: Resize, length: int, cells: int, device: torch.device) -> tuple[Tensor, Tensor, int]:
+    """Pixels [start, end) that each cell reads along one dimension, and the length of the shortest such window."""
     cell = torch.arange(cells, device=device)
-    return cell * length // cells, ((cell + 1) * length + cells - 1) // cells
+    if resize == "max":  # adaptive pooling: from floor(i L / n) to ceil((i + 1) L / n)
+        return cell * length // cells, ((cell + 1) * length + cells - 1) // cells, -(-length // cells)
+    # Twice the centre in pixels, less the half pixel, is ((2 i + 1) L - n) / n: exact in integers.
+    if resize == "nearest":
+        start = ((2 * cell + 1) * length) // (2 * cells)
+        return start, start + 1, 1
+    offset = ((2 * cell + 1) * length - cells).clamp_min(0)
+    start = offset // (2 * cells)
+    between = (offset % (2 * cells) > 0).long()  # on a pixel's centre the next pixel has weight 0
+    return start, (start + 1 + between).clamp_max(length), 1
 
 
 def _window_or(words: Tensor, starts: Tensor, ends: Tensor, dim: int, shortest: int) -> Tensor:
     """OR over windows [start, end) along one dimension, by doubling: as in a sparse table for range queries.
 
-    Every window is the union of two spans of length 2^j. Boxes are of one length, pooling windows differ by at most
-    one cell, so one j serves all: the largest span that fits the `shortest` window.
+    Every window is the union of two spans of length 2^j. Boxes are of one length, resizing windows differ by at most
+    one pixel, so one j serves all: the largest span that fits the `shortest` window.
     """
     span = 1
     while 2 * span <= shortest:

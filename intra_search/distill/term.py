@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from intra_search.config.settings import DistillSettings
 from intra_search.distill.needs import Need, check_layer
+from intra_search.errors import SettingError
 from intra_search.networks.output import NetworkOutput
 
 
@@ -34,6 +36,11 @@ class TermResult(NamedTuple):
 class Term(nn.Module):
     """One loss. Trainable parts (adapters) are its parameters; a subclass is listed in the table `TERMS`."""
 
+    anchor: str = "logits"
+    """The deepest student feature that the term's gradient passes, where `balance` compares it with the task loss."""
+    adds_over_workers: bool = True
+    """False where images of a batch are compared with each other: then only those of one worker are."""
+
     def __init__(self, settings: DistillSettings, context: TermContext) -> None:
         super().__init__()
         self.settings = settings
@@ -48,7 +55,42 @@ class Term(nn.Module):
         """Compares the student with the teacher's answers on one batch; labels (B, H, W), 255 = ignored."""
         raise NotImplementedError
 
-    def _check_layers(self) -> None:
-        for student_layer, teacher_layer in self.settings.layers:
-            check_layer("student", student_layer, self.context.student_channels)
-            check_layer("teacher", teacher_layer, self.context.teacher_channels)
+    def _deepest(self, layers: tuple[str, ...]) -> str:
+        order = list(self.context.student_channels)
+        return max(layers, key=order.index)
+
+
+class LayerTerm(Term):
+    """A term on the pairs of `distill.layers`."""
+
+    def __init__(self, settings: DistillSettings, context: TermContext) -> None:
+        super().__init__(settings, context)
+        self.pairs = settings.weighted_layers
+        for student_layer, teacher_layer, _ in self.pairs:
+            check_layer("student", student_layer, context.student_channels)
+            check_layer("teacher", teacher_layer, context.teacher_channels)
+        if not self.pairs:
+            rule = "must hold a pair of weight above 0 for the terms on features"
+            raise SettingError("distill.layers", rule, "none", "add a pair, or give those terms weight 0")
+        self.anchor = self._deepest(tuple(student_layer for student_layer, _, _ in self.pairs))
+
+
+class NeighbourTerm(LayerTerm):
+    """A term on consecutive pairs of `distill.layers`."""
+
+    def __init__(self, settings: DistillSettings, context: TermContext) -> None:
+        super().__init__(settings, context)
+        if len(self.pairs) < 2:
+            rule = "must hold two pairs of weight above 0 for a term on neighbouring layers"
+            raise SettingError("distill.layers", rule, len(self.pairs), "add a pair, from shallow to deep")
+
+
+def per_image(values_B: Tensor, weight: float = 1.0) -> TermResult:
+    """A plain mean over images, as one sum and count."""
+    count = values_B.new_full((1,), len(values_B)).detach()
+    return TermResult(weight * values_B.sum().reshape(1), count)
+
+
+def joined(results: list[TermResult]) -> TermResult:
+    """The averages of several results side by side."""
+    return TermResult(torch.cat([result.sums for result in results]), torch.cat([result.counts for result in results]))

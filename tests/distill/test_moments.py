@@ -146,3 +146,73 @@ def test_impossible_orders_are_named(orders: tuple[int, ...]) -> None:
 def test_mismatched_sizes_are_named() -> None:
     with pytest.raises(SettingError, match=r"features \(2, 3, 5, 7\), masks \(2, 5, 6, 7\)"):
         region_moments(draw(0, (2, 3, 5, 7)), draw_masks(1), (1,))
+
+
+def oracle_of_variants(features: Tensor, masks: Tensor, order: int, variant: str) -> Tensor:
+    """The formulas as protocols 1.2 restates them, one image, region and channel at a time."""
+    batch, channels = features.shape[:2]
+    result = torch.zeros(batch, masks.shape[1], channels, dtype=torch.float64)
+    for b in range(batch):
+        for k in range(masks.shape[1]):
+            weights = masks[b, k].flatten().double().tolist()
+            if not any(weights):
+                continue
+            for c in range(channels):
+                values = features[b, c].flatten().double().tolist()
+                if variant == "variance":
+                    total = sum(weights)
+                    mean = sum(w * v for w, v in zip(weights, values, strict=True)) / total
+                    spread = sum(w * (v - mean) ** 2 for w, v in zip(weights, values, strict=True)) / total
+                    rest = sum(w * (v - mean) ** order for w, v in zip(weights, values, strict=True)) / total
+                    eps = 0.0
+                else:
+                    norm = len(values) if variant == "sketch" else sum(w > 0 for w in weights)
+                    masked = [w * v for w, v in zip(weights, values, strict=True)]
+                    mean = sum(masked) / norm
+                    spread = sum((v - mean) ** 2 for v in masked) / norm
+                    rest = sum((v - mean) ** order for v in masked) / norm
+                    eps = 1e-10 if variant == "sketch" else 0.0
+                if order == 1:
+                    result[b, k, c] = mean
+                elif order == 2:
+                    result[b, k, c] = spread
+                elif spread > 1e-20:
+                    result[b, k, c] = rest / (spread + eps) ** order
+    return result
+
+
+@pytest.mark.parametrize("variant", ["variance", "literal", "sketch"])
+@pytest.mark.parametrize("soft", [False, True])
+def test_variants_against_their_formulas(variant: str, soft: bool) -> None:
+    features, masks = draw(0) + 0.5, draw_masks(1).double()
+    if soft:
+        masks = masks * draw(5, masks.shape).abs().clamp(0.05, 1)
+    moments = region_moments(features, masks, ORDERS, variant=variant)
+    for index, order in enumerate(ORDERS):
+        assert_close(moments[:, index], oracle_of_variants(features, masks, order, variant), rtol=1e-9, atol=1e-9)
+    assert torch.autograd.gradcheck(
+        lambda x: region_moments(x, masks, (1, 2, 3), variant=variant), (features.requires_grad_(),)
+    )
+
+
+def test_literal_by_hand() -> None:
+    """Cells 1, 3 inside and one outside: mean 2; (1 - 2)^2 + (3 - 2)^2 + (0 - 2)^2 = 6, halved is 3."""
+    features = torch.tensor([[[[1.0, 3.0, 50.0]]]])
+    masks = torch.tensor([[[[1.0, 1.0, 0.0]]]])
+    literal = region_moments(features, masks, (1, 2, 3), variant="literal").flatten().tolist()
+    assert literal == pytest.approx([2, 3, (-1 + 1 - 8) / 2 / 27])
+    sketch = region_moments(features, masks, (1,), variant="sketch").item()
+    assert sketch == pytest.approx(4 / 3)
+
+
+def test_soft_weights_of_the_textbook() -> None:
+    """Weights 1/2 and 1 on values 3 and 6: mean 5, variance (1/2 * 4 + 1) / 1.5 = 2, cubes (-4 + 1) / 1.5 / 2^1.5."""
+    features = torch.tensor([[[[3.0, 6.0]]]])
+    masks = torch.tensor([[[[0.5, 1.0]]]])
+    moments = region_moments(features, masks, (1, 2, 3)).flatten().tolist()
+    assert moments == pytest.approx([5, 2, -2 / 2**1.5])
+
+
+def test_unknown_variant_is_named() -> None:
+    with pytest.raises(SettingError, match="variant: must be one of textbook, variance, literal, sketch"):
+        region_moments(draw(0), draw_masks(1), (1,), variant="paper")

@@ -96,3 +96,44 @@ def test_all_ignored_is_empty() -> None:
 def test_misuse_is_named(labels: Tensor, kernel_size: int, message: str) -> None:
     with pytest.raises(SettingError, match=message):
         region_masks(labels, 2, kernel_size, (4, 4))
+
+
+@pytest.mark.parametrize("resize", ["max", "bilinear", "nearest"])
+@pytest.mark.parametrize("size", [(6, 8), (3, 4), (2, 8), (4, 5), (12, 16), (9, 7), (1, 1)])
+@pytest.mark.parametrize("kernel_size", [1, 3, 5])
+def test_soft_and_hard_masks_agree_on_who_belongs(resize: str, size: tuple[int, int], kernel_size: int) -> None:
+    """The soft masks go through torch's own resizing, the hard ones through windows of bits."""
+    labels = random_labels(6, 8, 4, seed=3)
+    labels = torch.where((labels == 1) | (labels == 255), labels, 0)
+    hard = region_masks(labels, 3, kernel_size, size, resize=resize)
+    soft = region_masks(labels, 3, kernel_size, size, soft=True, resize=resize)
+    assert_close((soft > 1e-6).float(), hard)
+
+
+def test_soft_masks_by_hand() -> None:
+    labels = torch.tensor([[[0, 0, 0, 0], [0, 1, 0, 255]]])
+    soft = region_masks(labels, 2, 3, (2, 4), soft=True)
+    ninth = 1 / 9  # the box is 3 x 3 everywhere; beyond the border lies nothing
+    assert_close(soft[0, 1], torch.tensor([[ninth, ninth, ninth, 0], [ninth, ninth, ninth, 0]]))
+    assert_close(soft[0, 0, 0], torch.tensor([3 * ninth, 5 * ninth, 4 * ninth, 3 * ninth]))
+    assert soft[0, 0, 1, 3] == 0
+
+
+def test_background_can_be_left_out() -> None:
+    labels = random_labels(6, 8, 4, seed=0)
+    masks = region_masks(labels, 4, 3, (3, 4))
+    foreground = region_masks(labels, 4, 3, (3, 4), background=False)
+    assert not foreground[:, 0].any()
+    assert torch.equal(foreground[:, 1:], masks[:, 1:])
+
+
+def test_nearest_can_lose_a_thin_line() -> None:
+    labels = torch.zeros(1, 32, 32, dtype=torch.uint8)
+    labels[:, 8:11] = 1
+    assert not region_masks(labels, 2, 1, (4, 4), resize="nearest")[0, 1].any()
+    assert region_masks(labels, 2, 1, (4, 4))[0, 1].any()
+
+
+def test_unknown_resize_rule_is_named() -> None:
+    with pytest.raises(SettingError, match="resize: must be one of max, bilinear, nearest"):
+        region_masks(random_labels(6, 8, 4, seed=0), 4, 3, (3, 4), resize="area")

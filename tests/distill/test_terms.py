@@ -86,6 +86,37 @@ def test_gradient_reaches_the_student_only(name: str) -> None:
 
 
 @every_term
+def test_gradcheck(name: str) -> None:
+    term = build(only(name), name)
+    student, teacher, labels = (
+        output(1, STUDENT_CHANNELS, batch=2),
+        output(2, TEACHER_CHANNELS, batch=2),
+        labels_of(0, 2),
+    )
+    answers = teacher_answers(term.needs_of(term.settings), teacher, labels, NUM_CLASSES)
+    names = list(student.features)
+
+    def value(logits: Tensor, *features: Tensor) -> Tensor:
+        sums, counts = term(NetworkOutput(logits, dict(zip(names, features, strict=True))), answers, labels)
+        return (sums / counts.clamp_min(1)).sum()
+
+    if name in ("sad", "dks"):
+        pytest.skip("teaches itself: its targets are detached, so the value's derivative is not its gradient")
+    assert torch.autograd.gradcheck(value, (student.logits, *student.features.values()), fast_mode=True)
+
+
+@every_term
+def test_anchor_is_what_the_terms_gradient_passes(name: str) -> None:
+    """`balance` measures there."""
+    term = build(only(name), name)
+    student, teacher = output(1, STUDENT_CHANNELS), output(2, TEACHER_CHANNELS)
+    value = value_of(term, student, teacher, labels_of())
+    anchor = student.logits if term.anchor == "logits" else student.features[term.anchor]
+    (gradient,) = torch.autograd.grad(value, [anchor])
+    assert gradient.abs().sum() > 0
+
+
+@every_term
 def test_batch_repetition_is_irrelevant(name: str) -> None:
     term = build(only(name), name)
     student, teacher, labels = output(1, STUDENT_CHANNELS), output(2, TEACHER_CHANNELS), labels_of()
@@ -98,6 +129,8 @@ def test_batch_repetition_is_irrelevant(name: str) -> None:
 def test_sums_and_counts_of_parts_add_up(name: str) -> None:
     """What lets two workers equal one."""
     term = build(only(name), name)
+    if not term.adds_over_workers:
+        pytest.skip("compares the images of a worker's batch")
     student, teacher, labels = output(1, STUDENT_CHANNELS), output(2, TEACHER_CHANNELS), labels_of()
     answers = teacher_answers(term.needs_of(term.settings), teacher, labels, NUM_CLASSES)
     whole = term(student, answers, labels)

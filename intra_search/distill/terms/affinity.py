@@ -11,41 +11,51 @@ from intra_search.config.settings import DistillSettings
 from intra_search.distill.affinity import affinity_graph, affinity_sum
 from intra_search.distill.moments import region_moments, region_presence
 from intra_search.distill.needs import GraphNeed, RegionForm, answer_of
-from intra_search.distill.regions import region_masks
-from intra_search.distill.term import Term, TermContext, TermResult
+from intra_search.distill.term import LayerTerm, TermResult, joined
 from intra_search.networks.output import NetworkOutput
 
 
-class AffinityTerm(Term):
-    """Sum over layer pairs of `affinity_loss`. A region counts where student's and teacher's map both have it."""
-
-    def __init__(self, settings: DistillSettings, context: TermContext) -> None:
-        super().__init__(settings, context)
-        self._check_layers()
+class AffinityTerm(LayerTerm):
+    """Sum over layer pairs of `affinity_loss`. A region counts where student's and teacher's map both have it, or
+    always if absent regions are counted."""
 
     @classmethod
     def needs_of(cls, settings: DistillSettings) -> tuple[GraphNeed, ...]:
-        return tuple(need for _, teacher_layer in settings.layers for need in _needs(settings, teacher_layer))
+        return tuple(need for _, layer, _ in settings.weighted_layers for need in _needs(settings, layer))
 
     def forward(self, student: NetworkOutput, answers: Mapping[str, Tensor], labels: Tensor) -> TermResult:
-        orders = self.settings.affinity.orders
+        options = self.settings.affinity
         masks_of_size: dict[tuple[int, int], Tensor] = {}
         results = []
-        for student_layer, teacher_layer in self.settings.layers:
+        for student_layer, teacher_layer, weight in self.pairs:
             features = student.features[student_layer]
             size = (features.shape[2], features.shape[3])
             if size not in masks_of_size:
-                kernel_size = self.settings.affinity.kernel_size
-                masks_of_size[size] = region_masks(labels, self.context.num_classes, kernel_size, size)
+                masks_of_size[size] = _regions(self.settings).masks(labels, self.context.num_classes, size)
             masks = masks_of_size[size]
             needs = _needs(self.settings, teacher_layer)
-            graph_BRKK = affinity_graph(region_moments(features, masks, orders))
+            graph_BRKK = affinity_graph(region_moments(features, masks, options.orders, variant=options.variant))
             teacher_BRKK = torch.stack([answer_of(answers, need.key) for need in needs], dim=1).to(graph_BRKK.dtype)
-            teacher_present_BRK = torch.stack([answer_of(answers, need.present_key) for need in needs], dim=1)
-            results.append(affinity_sum(graph_BRKK, teacher_BRKK, region_presence(masks, orders) & teacher_present_BRK))
-        return TermResult(torch.stack([total for total, _ in results]), torch.stack([count for _, count in results]))
+            present_BRK = torch.stack([answer_of(answers, need.present_key) for need in needs], dim=1)
+            present_BRK = self._counted(present_BRK & region_presence(masks, options.orders))
+            total, count = affinity_sum(graph_BRKK, teacher_BRKK, present_BRK)
+            results.append(TermResult(weight * total.reshape(1), count.reshape(1)))
+        return joined(results)
+
+    def _counted(self, present_BRK: Tensor) -> Tensor:
+        if self.settings.affinity.absent == "excluded":
+            return present_BRK
+        counted_BRK = torch.ones_like(present_BRK)
+        if not self.settings.affinity.background:
+            counted_BRK[:, :, 0] = False  # not a region at all, so not an absent one
+        return counted_BRK
+
+
+def _regions(settings: DistillSettings) -> RegionForm:
+    options = settings.affinity
+    return RegionForm(options.kernel_size, options.masks == "soft", options.background, options.resize)
 
 
 def _needs(settings: DistillSettings, teacher_layer: str) -> tuple[GraphNeed, ...]:
-    regions = RegionForm(kernel_size=settings.affinity.kernel_size)
-    return tuple(GraphNeed(teacher_layer, order, regions) for order in settings.affinity.orders)
+    options = settings.affinity
+    return tuple(GraphNeed(teacher_layer, order, _regions(settings), options.variant) for order in options.orders)

@@ -1,0 +1,21 @@
+"""Adapters: 1x1 convolutions that bring a student's feature to the teacher's channels. Not part of the student."""
+
+import torch
+from torch import Tensor, nn
+
+from intra_search.distill.attention import resized
+from intra_search.distill.unit import full_precision
+
+
+class Adapter(nn.Module):
+    """(B, C_student, h, w) to (B, C_teacher, h', w'): convolved, then resized bilinearly to the teacher's size."""
+
+    def __init__(self, student_channels: int, teacher_channels: int, *, always: bool = True) -> None:
+        """`always`: convolve even where the channel counts agree."""
+        super().__init__()
+        needed = always or student_channels != teacher_channels
+        self.conv = nn.Conv2d(student_channels, teacher_channels, 1, bias=False) if needed else nn.Identity()
+
+    def forward(self, features: Tensor, size: tuple[int, int] | None) -> Tensor:
+        with torch.autocast(features.device.type, enabled=False):
+            return resized(self.conv(full_precision(features)), size)

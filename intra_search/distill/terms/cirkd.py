@@ -1,0 +1,74 @@
+"""CIRKD: cross-image relations (Yang et al. 2022), the mini-batch pixel-to-pixel part."""
+
+# B images, C channels, N = grid * grid cells per image
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from intra_search.config.settings import DistillSettings
+from intra_search.distill.needs import Need, answer_of, feature_of
+from intra_search.distill.term import LayerTerm, TermResult, joined, per_image
+from intra_search.distill.unit import full_precision, unit
+from intra_search.networks.output import NetworkOutput
+
+
+def grid_embeddings(features: Tensor, grid: int) -> Tensor:
+    """Features averaged to grid x grid cells, each of length 1: (B, C, h, w) to (B, N, C)."""
+    pooled_BCN = nn.functional.adaptive_avg_pool2d(full_precision(features), grid).flatten(2)
+    return unit(pooled_BCN, dim=1).transpose(1, 2)
+
+
+def relation_gap(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """KL(teacher || student) of each cell's softmaxed similarities to the cells of each image: (B, N, C) to (B,).
+
+    Entry i is the mean over the images j and the cells of image i; the gradient passes both i and j.
+    """
+    student_rows = _log_similarities(student, temperature)
+    teacher_rows = _log_similarities(teacher.detach(), temperature)
+    return (teacher_rows.exp() * (teacher_rows - student_rows)).sum(dim=3).mean(dim=(1, 2))
+
+
+def _log_similarities(embeddings_BNC: Tensor, temperature: float) -> Tensor:
+    """(B, B, N, N): for images i, j the log-softmax over the cells of j."""
+    with torch.autocast(embeddings_BNC.device.type, enabled=False):
+        similarity = torch.einsum("inc,jmc->ijnm", embeddings_BNC, embeddings_BNC)
+    return (similarity / temperature).log_softmax(dim=3)
+
+
+@dataclass(frozen=True)
+class GridNeed(Need):
+    """`grid_embeddings` of a feature: (B, N, C). Similarities cannot be stored, since batches are not known before."""
+
+    layer: str
+    grid: int
+
+    @property
+    def key(self) -> str:
+        return f"grid/{self.layer}/{self.grid}"
+
+    def answer(
+        self, alike: Sequence[Need], teacher: NetworkOutput, labels: Tensor, num_classes: int
+    ) -> dict[str, Tensor]:
+        return {self.key: grid_embeddings(feature_of(teacher, self.layer), self.grid)}
+
+
+class CIRKDTerm(LayerTerm):
+    """Sum over layer pairs of `relation_gap`, mean over images. Relates the images of one worker only."""
+
+    adds_over_workers = False
+
+    @classmethod
+    def needs_of(cls, settings: DistillSettings) -> tuple[GridNeed, ...]:
+        return tuple(GridNeed(layer, settings.cirkd.grid) for _, layer, _ in settings.weighted_layers)
+
+    def forward(self, student: NetworkOutput, answers: Mapping[str, Tensor], labels: Tensor) -> TermResult:
+        options = self.settings.cirkd
+        results = []
+        for student_layer, teacher_layer, weight in self.pairs:
+            teacher = answer_of(answers, GridNeed(teacher_layer, options.grid).key)
+            own = grid_embeddings(student.features[student_layer], options.grid)
+            results.append(per_image(relation_gap(own, teacher, options.temperature), weight))
+        return joined(results)

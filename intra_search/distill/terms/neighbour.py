@@ -1,0 +1,31 @@
+"""Attention maps of neighbouring layers as targets, after the paper's BiFPN row. Unverified: no details are known."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+from torch import Tensor
+
+from intra_search.config.settings import DistillSettings
+from intra_search.distill.attention import attention_gap, attention_map
+from intra_search.distill.needs import MapNeed, answer_of
+from intra_search.distill.term import NeighbourTerm as NeighbourLayersTerm
+from intra_search.distill.term import TermResult, joined, per_image
+from intra_search.networks.output import NetworkOutput
+
+
+class NeighbourTerm(NeighbourLayersTerm):
+    """For consecutive layer pairs (s, t), (s', t'): s learns the attention of t', and s' that of t."""
+
+    @classmethod
+    def needs_of(cls, settings: DistillSettings) -> tuple[MapNeed, ...]:
+        return tuple(MapNeed(teacher_layer) for _, teacher_layer, _ in settings.weighted_layers)
+
+    def forward(self, student: NetworkOutput, answers: Mapping[str, Tensor], labels: Tensor) -> TermResult:
+        results = []
+        for shallow, deep in pairwise(self.pairs):
+            for (student_layer, _, weight), (_, teacher_layer, _) in ((shallow, deep), (deep, shallow)):
+                teacher_map = answer_of(answers, MapNeed(teacher_layer).key)
+                size = (teacher_map.shape[1], teacher_map.shape[2])
+                student_map = attention_map(student.features[student_layer], size)
+                results.append(per_image(attention_gap(student_map, teacher_map), weight))
+        return joined(results)

@@ -1,0 +1,34 @@
+"""SAD: self attention distillation (Hou et al. 2019). The teacher is the student's own next block."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+from torch import Tensor
+
+from intra_search.config.settings import DistillSettings
+from intra_search.distill.attention import attention_gap, attention_map
+from intra_search.distill.needs import Need, check_layer
+from intra_search.distill.term import Term, TermContext, TermResult, joined, per_image
+from intra_search.networks.output import NetworkOutput
+
+
+class SADTerm(Term):
+    """`attention_loss` of each block's map against the next one's, detached and brought to the block's size; summed."""
+
+    def __init__(self, settings: DistillSettings, context: TermContext) -> None:
+        super().__init__(settings, context)
+        for layer in settings.sad.blocks:
+            check_layer("student", layer, context.student_channels, "distill.sad.blocks")
+        self.anchor = self._deepest(settings.sad.blocks[:-1])
+
+    @classmethod
+    def needs_of(cls, settings: DistillSettings) -> tuple[Need, ...]:
+        return ()
+
+    def forward(self, student: NetworkOutput, answers: Mapping[str, Tensor], labels: Tensor) -> TermResult:
+        blocks = [student.features[layer] for layer in self.settings.sad.blocks]
+        results = []
+        for shallow, deep in pairwise(blocks):
+            target = attention_map(deep.detach(), (shallow.shape[2], shallow.shape[3]))
+            results.append(per_image(attention_gap(attention_map(shallow), target)))
+        return joined(results)

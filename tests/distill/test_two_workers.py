@@ -1,0 +1,103 @@
+"""Two gloo processes equal one: loss, parts and every gradient, adapters included; one worker has no region at all.
+
+Each process runs this file as a script; the same function gives the reference in the test's own process.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.testing import assert_close
+
+from intra_search.config.settings import StudySettings, with_overrides
+from intra_search.distill.needs import teacher_answers
+from intra_search.distill.objective import Objective, ObjectiveResult
+from intra_search.distill.terms.table import TERMS
+from intra_search.networks import NetworkOutput, build_network
+
+K = 4
+TEACHER_CHANNELS = {"block2": 6, "block3": 7}
+SHARES = {1: [slice(0, 4)], 2: [slice(0, 3), slice(3, 4)]}
+
+
+class Step(nn.Module):
+    def __init__(self, world_size: int, balance: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        # In eval mode: BatchNorm over the global batch is another room's business.
+        self.network = build_network("erfnet", K, width=0.25, blocks=(1, 1)).eval()
+        overrides = {f"distill.{name}.weight": 0.5 for name, term in TERMS.items() if term.adds_over_workers}
+        overrides |= {"distill.layers": [["block2", "block2"], ["block3", "block3"]], "distill.balance": balance}
+        settings = with_overrides(StudySettings(), overrides)
+        self.objective = Objective(
+            settings.distill,
+            settings.training,
+            num_classes=K,
+            ignored_class=False,
+            student_channels=self.network.feature_channels,
+            teacher_channels=TEACHER_CHANNELS,
+        )
+        self.world_size = world_size
+
+    def forward(self, images: Tensor, labels: Tensor, answers: dict[str, Tensor]) -> ObjectiveResult:
+        return self.objective(
+            self.network(images), labels, answers, all_reduce=all_reduce, world_size=self.world_size, progress=0.5
+        )
+
+
+def all_reduce(tensor: Tensor) -> Tensor:
+    if dist.is_initialized():
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def run(rank: int, world_size: int, balance: str) -> dict[str, Tensor]:
+    """One step; gradients, parts and weights."""
+    step = Step(world_size, balance)
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(4, 3, 32, 48, generator=generator)
+    labels = torch.randint(0, K, (4, 32, 48), generator=generator)
+    labels[3] = 255
+    features = {
+        name: torch.randn(4, channels, 4, 6, generator=generator) for name, channels in TEACHER_CHANNELS.items()
+    }
+    teacher = NetworkOutput(torch.randn(4, K, 32, 48, generator=generator), features)
+    answers = teacher_answers(step.objective.needs(), teacher, labels, K)
+    own = SHARES[world_size][rank]
+    module = DistributedDataParallel(step) if world_size > 1 else step
+    result = module(images[own], labels[own], {key: value[own] for key, value in answers.items()})
+    result.loss.backward()
+    found = {f"gradient {key}": parameter.grad for key, parameter in step.named_parameters()}
+    found |= {f"part {key}": all_reduce(value.clone()) for key, value in result.parts.items()}
+    return found | {f"weight {key}": value for key, value in result.weights.items()}
+
+
+@pytest.mark.parametrize("balance", ["none", "gradient"])
+def test_two_processes_equal_one(balance: str, tmp_path: Path) -> None:
+    expected = run(0, 1, balance)
+    assert sum(key.startswith("gradient objective") for key in expected) >= 3
+    workers = [
+        subprocess.Popen([sys.executable, __file__, str(rank), balance, str(tmp_path)], stderr=subprocess.PIPE)
+        for rank in range(2)
+    ]
+    for worker in workers:
+        _, errors = worker.communicate(timeout=120)
+        assert worker.returncode == 0, errors.decode()
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            assert_close(found[key], value, rtol=1e-4, atol=1e-6, msg=lambda text, key=key: f"{key}: {text}")
+
+
+if __name__ == "__main__":
+    own_rank, folder = int(sys.argv[1]), Path(sys.argv[3])
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=own_rank, world_size=2)
+    torch.save(run(own_rank, 2, sys.argv[2]), folder / f"{own_rank}.pt")
+    dist.destroy_process_group()
