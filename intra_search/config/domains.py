@@ -55,7 +55,7 @@ class FloatDomain(_Domain):
         return {name: float(value)}
 
     def corners(self) -> list[Any]:
-        return [self.low, self.high]
+        return list(dict.fromkeys([self.low, self.high]))
 
     def num_values(self) -> float:
         return math.inf if self.low < self.high else 1
@@ -90,7 +90,8 @@ class IntDomain(_Domain):
         return {name: int(value)}
 
     def corners(self) -> list[Any]:
-        return [self.low, self.high]
+        # The second value too: a rule such as "odd" shows there.
+        return list(dict.fromkeys([self.low, min(self.low + self.step, self.high), self.high]))
 
     def num_values(self) -> float:
         return (self.high - self.low) // self.step + 1
@@ -163,7 +164,8 @@ class SubsetDomain(_Domain):
         return {f"{name}[{known}]": known in value for known in self.values}
 
     def corners(self) -> list[Any]:
-        return [self.values, *([value] for value in self.values if self.min_size <= 1)]
+        singles = [[value] for value in self.values if self.min_size <= 1]
+        return [self.values, self.values[: self.min_size], *singles]
 
     def num_values(self) -> float:
         size = len(self.values)
@@ -179,7 +181,7 @@ def _choice_key(value: Any) -> Scalar:
 
 
 def _check_range(low: float, high: float, log: bool) -> None:
-    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+    if low > high:
         raise ValueError(f"low must be at most high, got low = {low}, high = {high}")
     if log and low <= 0:
         raise ValueError(f"low must be > 0 with log = true, got {low}")

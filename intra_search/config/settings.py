@@ -234,9 +234,18 @@ def parse_settings(tree: Mapping[str, Any], where: str = "settings") -> StudySet
     """Validates a nested dict as read from TOML. Raises `SettingError` naming the first wrong path."""
     try:
         # By way of JSON, where strict mode still takes lists for tuples.
-        return StudySettings.model_validate_json(json.dumps(tree))
+        return StudySettings.model_validate_json(json_text(tree, where))
     except ValidationError as error:
         raise _setting_error(error, where) from None
+
+
+def json_text(tree: Mapping[str, Any], where: str) -> str:
+    """JSON of a tree read from TOML, whose dates and times no setting takes."""
+
+    def refuse(value: object) -> None:
+        raise SettingError(where, "no setting is a date or a time", str(value), "put it in quotes if it is a word")
+
+    return json.dumps(tree, default=refuse)
 
 
 def with_overrides(settings: StudySettings, overrides: Mapping[str, Any], where: str = "settings") -> StudySettings:
@@ -249,38 +258,54 @@ def with_overrides(settings: StudySettings, overrides: Mapping[str, Any], where:
 
 def set_path(tree: dict[str, Any], path: str, value: Any) -> None:
     """Replaces one known path in a dumped tree of settings; raises `SettingError` for an unknown one."""
-    *groups, key = path.split(".")
-    node: Any = tree
-    for depth, group in enumerate([*groups, key]):
-        if not isinstance(node, dict) or group not in node:
-            parent = ".".join(path.split(".")[:depth])
-            known = ", ".join(sorted(node)) if isinstance(node, dict) else "no settings below it"
-            raise SettingError(path, "unknown setting", repr(group), f"{parent or 'a study'} has: {known}")
-        if depth < len(groups):
-            node = node[group]
-    node[key] = value
+    parent, _, key = path.rpartition(".")
+    _at_path(tree, path)
+    (_at_path(tree, parent) if parent else tree)[key] = value
 
 
 def get_path(settings: StudySettings, path: str) -> Any:
     """Value of one dotted path, in its JSON form (lists for tuples)."""
-    node: Any = settings.model_dump(mode="json")
-    for group in path.split("."):
-        if not isinstance(node, dict) or group not in node:
-            raise SettingError(path, "unknown setting", repr(group), "see the settings printed by `run --dry-run`")
-        node = node[group]
+    return _at_path(settings.model_dump(mode="json"), path)
+
+
+def _at_path(tree: dict[str, Any], path: str) -> Any:
+    node: Any = tree
+    parts = path.split(".")
+    for depth, part in enumerate(parts):
+        if not isinstance(node, dict) or part not in node:
+            parent = ".".join(parts[:depth])
+            known = ", ".join(sorted(node)) if isinstance(node, dict) else "no settings below it"
+            raise SettingError(path, "unknown setting", repr(part), f"{parent or 'a study'} has: {known}")
+        node = node[part]
     return node
 
 
 def _setting_error(error: ValidationError, where: str) -> SettingError:
-    first, *others = error.errors()
-    path = ".".join(str(part) for part in first["loc"]) or "study"
-    more = f" (and {len(others)} more)" if others else ""
+    first = error.errors()[0]
+    path = _path_of(first["loc"])
+    # A setting of two types, such as a number or "auto", breaks a rule of each.
+    rules = [other["msg"].removeprefix("Value error, ") for other in error.errors() if _path_of(other["loc"]) == path]
+    num_others = error.error_count() - len(rules)
+    more = f" (and {num_others} more)" if num_others else ""
     if first["type"] == "extra_forbidden":
         known = ", ".join(_known_keys(first["loc"][:-1]))
         return SettingError(f"{where}: {path}", "unknown setting", repr(first["loc"][-1]), f"known here: {known}{more}")
-    rule = first["msg"].removeprefix("Value error, ")
+    rule = " or ".join(rules)
     found = "this group of settings" if isinstance(first["input"], dict) else repr(first["input"])
     return SettingError(f"{where}: {path}", rule, found, f"correct {path}{more}")
+
+
+def _path_of(location: tuple[int | str, ...]) -> str:
+    """Path of a setting; behind it pydantic names the types it tried, which are no settings."""
+    parts: list[str] = []
+    model: Any = StudySettings
+    for part in location:
+        if model is not None or isinstance(part, int):
+            parts.append(str(part))
+        field = model.model_fields.get(str(part)) if model is not None else None
+        is_group = field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, Settings)
+        model = field.annotation if field is not None and is_group else None
+    return ".".join(parts) or "study"
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:

@@ -4,20 +4,31 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pydantic import Field, ValidationError
 
 from intra_search.config.domains import Asker, Domain, Scalar
-from intra_search.config.settings import PAPER_RECIPE, Settings, StudySettings, get_path, with_overrides
+from intra_search.config.settings import PAPER_RECIPE, Settings, StudySettings, get_path, json_text, with_overrides
 from intra_search.errors import SettingError, SpaceError
 
 Point = dict[str, Any]
 """Path of a searched setting to its value; paths whose `when` does not hold are absent."""
 
-NEVER_SEARCHED = ("name", "seed", "search.", "resources.", "teacher.", "scenes.", "knowledge.", "training.batch_size")
-"""Paths that must be equal in all trials: a searched input size or teacher would make stored knowledge wrong."""
+NEVER_SEARCHED = (
+    "name",
+    "seed",
+    "search.",
+    "resources.",
+    "teacher.",
+    "scenes.",
+    "knowledge.",
+    "training.batch_size",
+    "training.epochs",
+)
+"""Paths that must be equal in all trials: a searched input size or teacher would make stored knowledge wrong, a
+searched number of epochs would leave the rungs without a common end."""
 
 MAX_CONDITION_SETTINGS = 20_000
 
@@ -43,9 +54,11 @@ class Space:
 
     def __init__(self, base: StudySettings, domains: Mapping[str, Domain], points: tuple[Point, ...] = ()) -> None:
         self.base = base
+        self._base_values: Point = {}
         self.domains = dict(domains)
         self._check_paths()
         self._check_corners()
+        self._check_reachable()
         self.points = self._fixed_points(points)
 
     def walk(self, asker: Asker) -> Point:
@@ -89,18 +102,30 @@ class Space:
     def size(self) -> SpaceSize:
         """Counts distinct settings. Continuous domains count as one value each and as a dimension."""
         continuous = sum(domain.num_values() == math.inf for domain in self.domains.values())
-        return SpaceSize(self._count(list(self.domains.items()), {}), continuous)
+        return SpaceSize(sum(self._free_settings(branch) for branch in self._branches()), continuous)
 
-    def _count(self, rest: list[tuple[str, Domain]], point: Point) -> int:
-        if not rest:
-            return 1
-        (path, domain), *rest = rest
-        if not self._applies(domain, point):
-            return self._count(rest, point)
-        if not any(path in other.when for _, other in rest):
-            values = domain.num_values()
-            return (1 if values == math.inf else int(values)) * self._count(rest, point)
-        return sum(self._count(rest, {**point, path: value}) for value in _listed_values(path, domain))
+    def _free_settings(self, branch: Point) -> int:
+        """Combinations of the settings that no condition names, within one branch."""
+        deciding = self._deciding()
+        free = [d for path, d in self.domains.items() if path not in deciding and self._applies(d, branch)]
+        return math.prod(1 if domain.num_values() == math.inf else int(domain.num_values()) for domain in free)
+
+    def _deciding(self) -> set[str]:
+        return {path for domain in self.domains.values() for path in domain.when if path in self.domains}
+
+    def _branches(self) -> Iterator[Point]:
+        """Every combination of the settings that conditions name."""
+        branches: list[Point] = [{}]
+        for path in (path for path in self.domains if path in self._deciding()):
+            domain, grown = self.domains[path], []
+            for branch in branches:
+                values = _listed_values(path, domain) if self._applies(domain, branch) else None
+                grown += [branch] if values is None else [{**branch, path: value} for value in values]
+            if len(grown) > MAX_CONDITION_SETTINGS:
+                rule = f"settings named by `when` may have {MAX_CONDITION_SETTINGS} combinations"
+                raise SpaceError(f"space.{path}", rule, "more", "let fewer settings decide about others")
+            branches = grown
+        return iter(branches)
 
     def _applies(self, domain: Domain, point: Point) -> bool:
         return all(self._matches(path, wanted, point) for path, wanted in domain.when.items())
@@ -108,8 +133,14 @@ class Space:
     def _matches(self, path: str, wanted: Any, point: Point) -> bool:
         if path in self.domains and path not in point:
             return False  # a condition on a setting that is itself not searched here
-        value = point[path] if path in point else get_path(self.base, path)
+        value = point[path] if path in point else self._base_value(path)
         return value == wanted or (isinstance(wanted, list) and value in wanted)
+
+    def _base_value(self, path: str) -> Any:
+        # Asked for every trial that the sampler is told; dumping the settings each time costs 10,000 trials seconds.
+        if path not in self._base_values:
+            self._base_values[path] = get_path(self.base, path)
+        return self._base_values[path]
 
     def _check_paths(self) -> None:
         seen: set[str] = set()
@@ -117,9 +148,11 @@ class Space:
             if path in NEVER_SEARCHED or any(path.startswith(prefix) for prefix in NEVER_SEARCHED if prefix[-1] == "."):
                 rule = "must be the same in all trials of a study"
                 raise SpaceError(f"space.{path}", rule, "a domain", "set it once, outside the space")
-            get_path(self.base, path)
+            if isinstance(self._base_value(path), dict):
+                remedy = "name one of its settings"
+                raise SpaceError(f"space.{path}", "must be one setting", "a group of settings", remedy)
             for condition, wanted in domain.when.items():
-                get_path(self.base, condition)
+                self._base_value(condition)
                 if condition in self.domains and condition not in seen:
                     where = f"space.{path}.when"
                     raise SpaceError(where, "may name only settings above it", condition, f"move {condition} up")
@@ -131,7 +164,7 @@ class Space:
         if condition in self.domains:
             possible = any(self.domains[condition].contains(value) for value in [wanted, *options])
         else:
-            value = get_path(self.base, condition)
+            value = self._base_value(condition)
             possible = value == wanted or value in options
         if not possible:
             where, found = f"space.{path}.when", f"{condition} = {json.dumps(wanted)}"
@@ -146,6 +179,15 @@ class Space:
                 except SettingError as error:
                     found = json.dumps(value)
                     raise SpaceError(f"space.{path}", error.rule, found, "narrow the domain") from None
+
+    def _check_reachable(self) -> None:
+        """Conditions that hold one by one may still never hold together."""
+        conditional = {path: domain for path, domain in self.domains.items() if domain.when}
+        for branch in self._branches():
+            conditional = {path: domain for path, domain in conditional.items() if not self._applies(domain, branch)}
+        for path, domain in conditional.items():
+            where, found = f"space.{path}.when", json.dumps(domain.when)
+            raise SpaceError(where, "must hold for some setting of the space", found, "no setting matches; correct it")
 
     def _fixed_points(self, points: tuple[Point, ...]) -> tuple[Point, ...]:
         """The paper's recipe, then the file's own points, each completed from the base settings."""
@@ -170,7 +212,7 @@ class Space:
         for path, domain in self.domains.items():
             if not self._applies(domain, point):
                 continue
-            value = given.get(path, get_path(self.base, path))
+            value = given.get(path, self._base_value(path))
             if not domain.contains(value):
                 found = f"{path} = {json.dumps(value)}"
                 raise SpaceError(
@@ -183,11 +225,14 @@ class Space:
 def parse_space(tree: Mapping[str, Any], base: StudySettings, where: str = "space") -> Space:
     """Validates the `space` and `points` tables of a study file."""
     try:
-        parsed = _SpaceFile.model_validate_json(json.dumps(tree))
+        parsed = _SpaceFile.model_validate_json(json_text(tree, where))
     except ValidationError as error:
         first = error.errors()[0]
         path = ".".join(str(part) for part in first["loc"])
         rule = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "union_tag_not_found":
+            rule, remedy = "must have a kind", 'write [space."group.setting"], the path in quotes, and its kind'
+            raise SpaceError(f"{where}: {path}", rule, "none", remedy) from None
         raise SpaceError(f"{where}: {path}", rule, repr(first["input"]), "see search_spaces/quickstart.toml") from None
     return Space(base, parsed.space, parsed.points)
 
@@ -200,7 +245,7 @@ class _RandomAsker:
         if log:
             drawn = math.exp(self._rng.uniform(math.log(low), math.log(high)))
             return min(max(drawn, low), high)
-        return self._rng.uniform(low, high)
+        return min(max(self._rng.uniform(low, high), low), high)  # rounding may step over an end
 
     def int(self, name: str, low: int, high: int, *, log: bool, step: int) -> int:
         if log:

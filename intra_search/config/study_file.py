@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Iterable
+from datetime import date, time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,11 +52,13 @@ def parse_override(text: str) -> tuple[str, Any]:
     if not separator or not path:
         raise SettingError(f"--set {text}", "must read path=value", repr(text), "for example --set training.epochs=4")
     try:
-        return path, tomllib.loads(f"value = {raw}")["value"]
+        value = tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
         if not raw.strip() or raw.strip()[0] in "[{\"'":
             raise SettingError(f"--set {path}", "value must be TOML", raw, "check quotes and brackets") from None
         return path, raw.strip()
+    # A folder may be named like a date.
+    return path, raw.strip() if isinstance(value, date | time) else value
 
 
 def _set_in_file(tree: dict[str, Any], path: str, value: Any) -> None:
@@ -65,6 +68,8 @@ def _set_in_file(tree: dict[str, Any], path: str, value: Any) -> None:
     *groups, key = path.split(".")
     for group in groups:
         node = node.setdefault(group, {})
+        if not isinstance(node, dict):
+            raise SettingError(f"--set {path}", f"{group} must be a table in the file", repr(node), "correct the file")
     node[key] = value
 
 
