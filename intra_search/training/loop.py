@@ -65,12 +65,20 @@ class TrainingStep(nn.Module):
         self._placement = placement
         self._world = world
 
-    def forward(self, images: Tensor, labels: Tensor, answers: Mapping[str, Tensor]) -> ObjectiveResult:
+    def forward(
+        self, images: Tensor, labels: Tensor, answers: Mapping[str, Tensor], progress: float
+    ) -> ObjectiveResult:
         with self._placement.autocast():
             output = self.network(normalise(images))
         # The objective computes in float32: moments and log-softmax lose too much in bfloat16.
-        reduce, size = self._world.all_reduce, self._world.size
-        result: ObjectiveResult = self.objective(output, labels, answers, all_reduce=reduce, world_size=size)
+        result: ObjectiveResult = self.objective(
+            output,
+            labels,
+            answers,
+            all_reduce=self._world.all_reduce,
+            world_size=self._world.size,
+            progress=progress,
+        )
         return result
 
 
@@ -135,30 +143,35 @@ class Training:
         self._step.train()
         self._order.epoch = epoch
         totals: dict[str, Tensor] = {}
+        weights: Mapping[str, Tensor] = {}
         rate = 0.0
         for step, batch in enumerate(self._loader):
             rate = learning_rate(self.job.training, epoch, step, len(self._order))
             set_learning_rate(self._optimizer, rate)
-            for name, part in self._train_step(batch).items():
+            result = self._train_step(batch, (epoch + step / len(self._order)) / self.job.training.epochs)
+            weights = result.weights
+            shares = {"loss": result.loss.detach() / self._world.size, **result.parts}
+            for name, part in shares.items():
                 totals[name] = totals.get(name, torch.zeros_like(part)) + part
             if step % FINITE_CHECK_STEPS == 0 or step + 1 == len(self._order):
                 self._check_finite(totals, epoch, step)
         means = {name: float(self._world.all_reduce(total) / len(self._order)) for name, total in totals.items()}
-        return {f"train/{name}": mean for name, mean in means.items()} | {"learning_rate": rate}
+        last = {f"weight/{name}": float(weight) for name, weight in weights.items()}
+        return {f"train/{name}": mean for name, mean in means.items()} | last | {"learning_rate": rate}
 
-    def _train_step(self, batch: Batch) -> dict[str, Tensor]:
+    def _train_step(self, batch: Batch, progress: float) -> ObjectiveResult:
         images, labels = self._place.images(batch["images"]), self._place.labels(batch["labels"])
         answers = {key: answer.to(self._place.device, non_blocking=True) for key, answer in batch["answers"].items()}
         if self._teacher is not None:
             answers = self._ask_teacher(images, labels)
         self._optimizer.zero_grad(set_to_none=True)
-        result = self._step(images, labels, answers)
+        result: ObjectiveResult = self._step(images, labels, answers, progress)
         result.loss.backward()
         limit = self.job.training.clip_gradient_norm
         if limit is not None:
             nn.utils.clip_grad_norm_(self._step.parameters(), limit)
         self._optimizer.step()
-        return {"loss": result.loss.detach() / self._world.size, **result.parts}
+        return result
 
     @torch.no_grad()
     def _ask_teacher(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from intra_search.config.settings import StudySettings
+from intra_search.distill.objective import ObjectiveResult
 from intra_search.store.ledger import HistoryRow, checkpoint_name
 from intra_search.training.batches import Batch
 from intra_search.training.job import TrainingJob, student_job, teacher_job
@@ -30,6 +31,7 @@ def settings_of(root: Path) -> StudySettings:
         scenes={"val_groups": ["drive0"], "test_groups": ["drive1"]},
         training={"epochs": 1, "batch_size": 2, "learning_rate": 0.002, "optimizer": "sgd"},
         knowledge={"mode": "live"},
+        distill={"balance": "gradient", "balance_steps": 5, "affinity": {"schedule": "warmup"}},
     )
 
 
@@ -58,10 +60,11 @@ def _one_epoch(job: TrainingJob, world: World) -> Run:
     curve = []
     train_step = training._train_step
 
-    def noted_step(batch: Batch) -> dict[str, Tensor]:
-        parts = train_step(batch)
-        curve.append({name: float(world.all_reduce(part.clone())) for name, part in parts.items()})
-        return parts
+    def noted_step(batch: Batch, progress: float) -> ObjectiveResult:
+        result = train_step(batch, progress)
+        shares = {**result.parts, "loss": result.loss.detach() / world.size}
+        curve.append({name: float(world.all_reduce(share.clone())) for name, share in shares.items()})
+        return result
 
     training._train_step = noted_step  # type: ignore[method-assign]
     for module in training.network.modules():
