@@ -18,9 +18,10 @@ class Bundle(NamedTuple):
 
 
 def write_bundle(storage: Storage, path: str, files: dict[str, bytes], about: dict[str, Any]) -> None:
-    """Publishes `files` at `path` together with a manifest of their sizes and SHA-256 sums."""
+    """Publishes `files` at `path` together with a manifest of their sizes and SHA-256 sums, and of its own."""
     sums = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
-    manifest = json.dumps({"files": sums, "about": about}, indent=1, sort_keys=True).encode()
+    content = json.loads(json.dumps({"files": sums, "about": about}))  # as it will be read back
+    manifest = json.dumps({**content, "sha256": _sum_of(content)}, indent=1, sort_keys=True).encode()
     storage.write_folder(path, {**files, MANIFEST: manifest}, last=MANIFEST)
 
 
@@ -50,9 +51,19 @@ def _read_manifest(storage: Storage, path: str) -> dict[str, Any]:
     where = storage.full_path(path)
     try:
         manifest = storage.read_json(f"{path}/{MANIFEST}")
-        return {"files": dict(manifest["files"]), "about": dict(manifest["about"])}
+        content = {"files": dict(manifest["files"]), "about": dict(manifest["about"])}
+        undamaged = manifest["sha256"] == _sum_of(content)
     except StorageError as error:
         found = "none" if error.rule == "must exist" else error.found
         raise CheckpointError(where, f"must hold a valid {MANIFEST}", found, "check the path") from None
     except (KeyError, TypeError, ValueError):
         raise CheckpointError(where, f"must hold a valid {MANIFEST}", "another form", "use another one") from None
+    if not undamaged:
+        raise CheckpointError(
+            where, f"must hold a valid {MANIFEST}", "another checksum", "restore it or use another one"
+        )
+    return content
+
+
+def _sum_of(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

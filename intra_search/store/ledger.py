@@ -83,12 +83,16 @@ class Ledger:
         path = f"{trial_folder(trial)}/record.json"
         if not self._storage.exists(path):
             return None
+        where = self._storage.full_path(path)
         try:
-            return TrialRecord.model_validate_json(self._storage.read_bytes(path))
+            record = TrialRecord.model_validate_json(self._storage.read_bytes(path))
         except ValidationError as error:
-            found = f"{error.errors()[0]['loc']}: {error.errors()[0]['msg']}"
-            where = self._storage.full_path(path)
+            field = ".".join(str(part) for part in error.errors()[0]["loc"])
+            found = f"{field}: {error.errors()[0]['msg']}" if field else error.errors()[0]["msg"]
             raise StudyError(where, "must be a record of this version", found, "restore the file") from None
+        if record.trial != trial:
+            raise StudyError(where, "must be the record of its folder", f"trial {record.trial}", "restore the file")
+        return record
 
     def write(self, record: TrialRecord) -> None:
         data = record.model_dump_json(indent=1).encode()
@@ -100,10 +104,16 @@ class Ledger:
         if not self._storage.exists(path):
             return []
         try:
-            return [json.loads(line) for line in self._storage.read_bytes(path).splitlines()]
+            rows = [json.loads(line) for line in self._storage.read_bytes(path).splitlines()]
         except ValueError as error:
-            where = self._storage.full_path(path)
-            raise StudyError(where, "must hold one JSON object per line", str(error), "restore the file") from None
+            rows, found = [], str(error)
+        else:
+            numbers = [row.get("epoch") if isinstance(row, dict) else None for row in rows]
+            if numbers == list(range(1, len(rows) + 1)):
+                return rows
+            found = f"epochs {numbers}"
+        where = self._storage.full_path(path)
+        raise StudyError(where, "must hold one JSON object per epoch 1, 2, …", found, "restore the file")
 
     def write_history(self, trial: int, rows: Iterable[HistoryRow]) -> None:
         """Replaces the history; whole rather than appended, since object storage cannot append."""

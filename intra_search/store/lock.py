@@ -3,6 +3,7 @@
 import fcntl
 import getpass
 import json
+import logging
 import os
 import socket
 import threading
@@ -14,6 +15,10 @@ from typing import IO, Any, Protocol
 from intra_search.errors import StorageError, StudyError
 from intra_search.store.storage import Storage
 
+logger = logging.getLogger(__name__)
+
+FLOCK_SECONDS = 1.0
+"""How long a driver tries for a local lock: `lock_owner` of another process touches it for a moment."""
 LEASE_SECONDS = 60.0
 """A lease that was not renewed for this long is free; it is renewed four times as often."""
 
@@ -62,11 +67,15 @@ class _FileLock:
             remedy = "choose another folder or mend its permissions"
             raise StorageError(self._study, "must be a writable folder", error.strerror, remedy) from None
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            locked = _flocked(file)
+        except OSError as error:
+            file.close()
+            remedy = "mount it with locks, or use object storage"
+            raise StorageError(self._study, "must be a folder with file locks", error.strerror, remedy) from None
+        if not locked:
             owner = _owner_in(file)
             file.close()
-            raise _held(self._study, owner, "wait for it or stop it") from None
+            raise _held(self._study, owner, "wait for it or stop it")
         file.truncate(0)
         file.write(json.dumps(_this_process()))
         file.flush()
@@ -76,6 +85,18 @@ class _FileLock:
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
             self._file.close()  # the system releases the lock, also when the process is killed
+
+
+def _flocked(file: IO[str]) -> bool:
+    deadline = time.monotonic() + FLOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(FLOCK_SECONDS / 20)
 
 
 class _Lease:
@@ -112,15 +133,25 @@ class _Lease:
 
     def _renew(self) -> None:
         while not self._stop.wait(LEASE_SECONDS / 4):
-            owner = _read_lease(self._storage)
-            if owner is not None and owner["token"] != self._token:
-                return  # taken over; the generation number keeps our late writes out of the record
-            self._write()
+            try:
+                owner = _read_lease(self._storage)
+                if owner is not None and owner["token"] != self._token:
+                    return  # taken over: the conductor sees the new generation before it writes again
+                self._write()
+            except StorageError as error:
+                logger.warning("The lease of the study could not be renewed, trying again: %s", error)
 
 
 def _this_process() -> dict[str, Any]:
     started = time.strftime("%Y-%m-%d %H:%M:%S")
-    return {"user": getpass.getuser(), "host": socket.gethostname(), "pid": os.getpid(), "since": started}
+    return {"user": _user(), "host": socket.gethostname(), "pid": os.getpid(), "since": started}
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user id without a name
+        return f"uid {os.getuid()}"
 
 
 def _owner_in(file: IO[str]) -> dict[str, Any]:
@@ -132,7 +163,15 @@ def _owner_in(file: IO[str]) -> dict[str, Any]:
 
 
 def _read_lease(storage: Storage) -> dict[str, Any] | None:
-    return dict(storage.read_json("lock")) if storage.exists("lock") else None
+    """The lease; None when there is none, or none that a driver of this kind wrote."""
+    try:
+        lease = storage.read_json("lock")
+    except StorageError as error:
+        if error.rule in ("must exist", "must be JSON"):
+            return None
+        raise
+    known = isinstance(lease, dict) and "token" in lease and isinstance(lease.get("renewed"), float)
+    return lease if known else None
 
 
 def _held(study: str, owner: dict[str, Any], remedy: str) -> StudyError:

@@ -34,9 +34,11 @@ class StudyFolder:
             raise StudyError(where, "must exist", "no study there", "check the path, or start one with `run`")
         try:
             tree = tomllib.loads(self.storage.read_bytes("study.toml").decode())
-            version = tree["study"]["version"]
+            about, _ = dict(tree["study"]), dict(tree["settings"])
+            version, _, _ = about["version"], about["scenes"], about["changes"]
         except (ValueError, KeyError, TypeError) as error:
-            raise StudyError(where, "must be a study's settings", str(error), "restore the file") from None
+            found = f"no {error}" if isinstance(error, KeyError) else str(error)
+            raise StudyError(where, "must be a study's settings", found, "restore the file") from None
         if version != STUDY_VERSION:
             remedy = "run it with the release that made it, or start a new study"
             raise StudyError(where, f"must be of version {STUDY_VERSION}", f"version {version}", remedy)
@@ -66,6 +68,7 @@ class StudyFolder:
 
         `space` holds the tables `space` and `points` of the study file.
         """
+        generation = self.generation + 1
         settings = without_none(settings)
         changes: list[dict[str, Any]] = []
         if self.exists:
@@ -78,17 +81,19 @@ class StudyFolder:
         about = {"version": STUDY_VERSION, "scenes": fingerprint, "changes": changes}
         tree = {"study": about, "settings": settings, **without_none(space)}
         self.storage.write_bytes("study.toml", tomli_w.dumps(tree).encode())
-        return self._next_generation()
+        self.storage.write_bytes("generation", f"{generation}\n".encode())
+        return generation
 
     @property
     def generation(self) -> int:
         """Number of the newest driver start; 0 before the first."""
-        return int(self.storage.read_bytes("generation")) if self.storage.exists("generation") else 0
-
-    def _next_generation(self) -> int:
-        generation = self.generation + 1
-        self.storage.write_bytes("generation", f"{generation}\n".encode())
-        return generation
+        if not self.storage.exists("generation"):
+            return 0
+        text = self.storage.read_bytes("generation").strip()
+        if not text.isdigit():
+            where, remedy = self.storage.full_path("generation"), "write the highest gen- number below trials/ into it"
+            raise StudyError(where, "must hold a whole number", repr(text.decode(errors="replace")), remedy)
+        return int(text)
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
