@@ -31,7 +31,7 @@ def main() -> None:
         sys.stderr.write(f"intra-search: {error}\n")
         sys.exit(2)
     except KeyboardInterrupt:
-        sys.stderr.write("intra-search: left at once; the same command goes on from the last checkpoints\n")
+        sys.stderr.write("intra-search: interrupted; the same command goes on from the last checkpoints\n")
         sys.exit(130)
 
 

@@ -1,5 +1,10 @@
-"""Asks the teacher about every view, once per study: Ray actors that hold the teacher fill the shards."""
+"""Asks the teacher about every view, once per study: Ray tasks fill the shards, as many at a time as the cluster holds.
 
+Tasks rather than actors: a cluster that grows or shrinks needs no care, a lost machine's shard is tried again by Ray,
+and a process that Ray gives to the next task still holds the teacher.
+"""
+
+import functools
 import hashlib
 import time
 from collections.abc import Callable
@@ -40,7 +45,6 @@ def extract(
     settings: StudySettings,
     needs: frozenset[Need],
     *,
-    num_actors: int,
     cpus: float,
     gpus: float,
     progress: Callable[[int, int], None],
@@ -54,19 +58,34 @@ def extract(
     if storage.exists(f"{folder}/manifest.json"):
         return folder
     missing = [shard for shard in range(recipe.num_shards) if not storage.exists(f"{folder}/{shard_name(shard)}")]
-    remote = ray.remote(_Extractor).options(num_cpus=cpus, num_gpus=gpus)
-    num_actors = max(1, min(num_actors, len(missing)))
-    actors = [remote.remote(storage, teacher, settings, needs, gpus > 0) for _ in range(num_actors)]
-    pool = ray.util.ActorPool(actors)
-    finished = pool.map_unordered(lambda actor, shard: actor.extract.remote(folder, shard, recipe), missing)
+    task = ray.remote(_extract_shard).options(num_cpus=cpus, num_gpus=gpus)
+    arguments = (storage.uri, teacher, settings, needs, gpus > 0, folder, recipe)
+    pending = [task.remote(*arguments, shard) for shard in missing]
     seconds = 0.0
-    for done, spent in enumerate(finished, recipe.num_shards - len(missing) + 1):
-        seconds += spent
-        progress(done, recipe.num_shards)
-    for actor in actors:
-        ray.kill(actor)
+    while pending:
+        (ready, *_), pending = ray.wait(pending)
+        seconds += ray.get(ready)
+        progress(recipe.num_shards - len(pending), recipe.num_shards)
     write_manifest(storage, folder, recipe, {"device_seconds": seconds})
     return folder
+
+
+def _extract_shard(
+    uri: str,
+    teacher: str,
+    settings: StudySettings,
+    needs: frozenset[Need],
+    use_gpu: bool,
+    folder: str,
+    recipe: Recipe,
+    shard: int,
+) -> float:
+    return _extractor(uri, teacher, settings, needs, use_gpu).extract(folder, shard, recipe)
+
+
+@functools.lru_cache(maxsize=1)
+def _extractor(uri: str, teacher: str, settings: StudySettings, needs: frozenset[Need], use_gpu: bool) -> "_Extractor":
+    return _Extractor(Storage(uri), teacher, settings, needs, use_gpu)
 
 
 class _Extractor:

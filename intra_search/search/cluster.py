@@ -34,11 +34,6 @@ class Cluster(NamedTuple):
         """CPUs of work that runs before the trials: a share of the largest node per GPU, or all of it."""
         return max(1.0, math.floor(self.cpus_per_node))
 
-    @property
-    def num_alone(self) -> int:
-        """How many such actors fit."""
-        return max(1, int(self.gpus) if self.gpus >= 1 else int(self.cpus // self.cpus_alone))
-
     def max_concurrent(self, settings: StudySettings) -> int:
         """Trials at a time: what fits, at most `search.max_concurrent`."""
         fitting = int(self.cpus / self.trial_cpus + 1e-6)

@@ -129,6 +129,11 @@ class Conductor:
         self._record(record)
         return "continue"
 
+    @property
+    def draining(self) -> bool:
+        """Whether the search was asked to leave."""
+        return self._draining
+
     def drain(self) -> None:
         """Hands out nothing more and lets every trial leave after its next report, to be resumed by a later start."""
         self._draining = True

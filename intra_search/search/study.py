@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from intra_search.config.settings import StudySettings
@@ -63,44 +64,75 @@ def run_study(uri: str, plan: StudyPlan, observer: Observer, *, address: str | N
     with study_lock(folder.storage, takeover=takeover):
         generation = folder.begin(dumped, plan.space.tables(), fingerprint)
         observer.note(f"generation {generation} of study {folder.storage.full_path()}")
+        search = _Search(folder, plan, generation, fingerprint, observer)
+        if search.conductor.exhausted:
+            observer.note("nothing is missing: all trials are finished")
+            return
         with connected(address, settings.resources) as cluster:
-            _search(folder, plan, generation, fingerprint, cluster, observer)
+            search.run(cluster)
 
 
-def _search(
-    folder: StudyFolder,
-    plan: StudyPlan,
-    generation: int,
-    fingerprint: str,
-    cluster: Cluster,
-    observer: Observer,
-) -> None:
-    from intra_search.search.tuner import run_trials
+class _Search:
+    """The steps of one driver start, after it holds the study."""
 
-    settings = plan.settings
-    optuna_mirror = OptunaMirror(folder, settings, plan.space)
-    tensorboard = TensorBoardMirror(folder.storage)
-    listeners = (tensorboard, optuna_mirror, observer.trial_event)
-    conductor = Conductor(folder, settings, plan.space, generation, listeners, observer.note)
-    if conductor.exhausted:
-        observer.note("nothing is missing: all trials are finished")
-        return
-    cluster.on_interrupt(conductor.drain, observer.note)
-    _ensure_baselines(folder, plan, cluster, observer)
-    teacher, knowledge = None, None
-    needs = needs_of_space(plan.space)
-    if needs:
-        teacher = _ensure_teacher(folder, settings, generation, fingerprint, cluster, observer)
-        knowledge = _ensure_knowledge(folder, settings, teacher, needs, cluster, observer)
-    job = {
-        "study": folder.storage.uri,
-        "knowledge": knowledge,
-        "teacher": teacher.checkpoint if teacher else "",
-    }
-    optuna_mirror.rebuild(conductor.records.values(), conductor.histories)
-    run_trials(conductor, settings.resources, job, cluster.max_concurrent(settings))
-    tensorboard.close()
-    _check_any_success(folder, conductor)
+    def __init__(
+        self, folder: StudyFolder, plan: StudyPlan, generation: int, fingerprint: str, observer: Observer
+    ) -> None:
+        self._folder = folder
+        self._plan = plan
+        self._generation = generation
+        self._fingerprint = fingerprint
+        self._observer = observer
+        self._optuna = OptunaMirror(folder, plan.settings, plan.space)
+        self._tensorboard = TensorBoardMirror(folder.storage)
+        listeners = (self._tensorboard, self._optuna, observer.trial_event)
+        self.conductor = Conductor(folder, plan.settings, plan.space, generation, listeners, observer.note)
+
+    def run(self, cluster: Cluster) -> None:
+        """Makes what the trials need, then runs them."""
+        from intra_search.search.tuner import run_trials
+
+        settings = self._plan.settings
+        cluster.on_interrupt(self.conductor.drain, self._observer.note)
+        observer = _LeavingObserver(self._observer, self._leave_if_interrupted)
+        _ensure_baselines(self._folder, self._plan, cluster, observer)
+        teacher, knowledge = None, None
+        needs = needs_of_space(self._plan.space)
+        if needs:
+            teacher = _ensure_teacher(self._folder, settings, self._generation, self._fingerprint, cluster, observer)
+            knowledge = _ensure_knowledge(self._folder, settings, teacher, needs, cluster, observer)
+        job = {
+            "study": self._folder.storage.uri,
+            "knowledge": knowledge,
+            "teacher": teacher.checkpoint if teacher else "",
+        }
+        self._optuna.rebuild(self.conductor.records.values(), self.conductor.histories)
+        run_trials(self.conductor, settings.resources, job, cluster.max_concurrent(settings))
+        self._tensorboard.close()
+        self._leave_if_interrupted()
+        _check_any_success(self._folder, self.conductor)
+
+    def _leave_if_interrupted(self) -> None:
+        if self.conductor.draining:
+            raise KeyboardInterrupt
+
+
+class _LeavingObserver:
+    """Leaves after the teacher's epoch, or the shard, in which the study was interrupted: it is stored by then."""
+
+    def __init__(self, observer: Observer, leave: Callable[[], None]) -> None:
+        self._observer = observer
+        self._leave = leave
+        self.note = observer.note
+        self.trial_event = observer.trial_event
+
+    def teacher_epoch(self, row: HistoryRow, epochs: int) -> None:
+        self._observer.teacher_epoch(row, epochs)
+        self._leave()
+
+    def extracted(self, shards: int, of: int) -> None:
+        self._observer.extracted(shards, of)
+        self._leave()
 
 
 def _checked_scenes(settings: StudySettings, *, new_study: bool, observer: Observer) -> str:
@@ -220,7 +252,6 @@ def _ensure_knowledge(
         teacher.checkpoint,
         settings,
         needs,
-        num_actors=cluster.num_alone,
         cpus=cluster.cpus_alone,
         gpus=cluster.gpus_alone,
         progress=observer.extracted,

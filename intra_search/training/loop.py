@@ -34,7 +34,7 @@ from intra_search.training.batches import Batch, ViewOrder, evaluation_loader, t
 from intra_search.training.evaluation import confusion, score_row
 from intra_search.training.job import TrainingJob
 from intra_search.training.optimizer import build_optimizer, learning_rate, set_learning_rate
-from intra_search.training.world import ALONE, World
+from intra_search.training.world import ALONE, World, check_replicas, describe_workers
 
 FINITE_CHECK_STEPS = 20
 """Steps between looks at the loss: each look makes a GPU wait, and workers must agree."""
@@ -110,7 +110,7 @@ class Training:
             len(self._train_scenes), job.settings.scenes.views, job.training.batch_size, job.seed, world
         )
         self._loader = self._training_loader()
-        self.notes.append(self._place.reason)
+        self.notes += [self._place.reason, *describe_workers(world)]
 
     @property
     def finished(self) -> bool:
@@ -128,6 +128,7 @@ class Training:
         # Dropout draws from here on; seeded per epoch, so that a resumed training draws the same.
         torch.manual_seed(derived_seed(self.job.seed, "epoch", epoch, self._world.rank))
         losses = self._train_epoch(epoch)
+        check_replicas(self.network, self._world)
         trained = time.perf_counter()
         total = confusion(self.network, self._evaluation_loader(), self._recipe.num_classes, self._place, self._world)
         names = tuple(scene_class.name for scene_class in self._val_scenes.classes)
@@ -166,7 +167,7 @@ class Training:
             answers = self._ask_teacher(images, labels)
         self._optimizer.zero_grad(set_to_none=True)
         result: ObjectiveResult = self._step(images, labels, answers, progress)
-        result.loss.backward()
+        result.loss.backward()  # type: ignore[no-untyped-call]
         limit = self.job.training.clip_gradient_norm
         if limit is not None:
             nn.utils.clip_grad_norm_(self._step.parameters(), limit)

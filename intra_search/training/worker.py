@@ -1,7 +1,7 @@
 """Trainings as Ray actors. (One-worker trials run in Tune's own actors instead, in `search.tuner`.)"""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import ray
@@ -34,21 +34,20 @@ class Baselines(NamedTuple):
 def train_alone(
     job: TrainingJob, *, cpus: float, gpus: float, progress: Callable[[HistoryRow], None], note: Callable[[str], None]
 ) -> list[HistoryRow]:
-    """Runs one training to its end in an actor of its own; it goes on from its newest checkpoint.
+    """Runs one training to its end in one worker; it goes on from its newest checkpoint.
 
+    A task, not an actor: Ray gives its process, with all its imports, to the next task.
     `progress` is called for every epoch that this call trained, `note` with the training's decisions.
     """
-    actor = ray.remote(_TrainingActor).options(num_cpus=cpus, num_gpus=gpus).remote(job, cpus, gpus > 0)
-    try:
-        finished = ray.get(actor.finished.remote())
-        for text in ray.get(actor.notes.remote()):
+    task = ray.remote(_epochs).options(num_cpus=cpus, num_gpus=gpus, num_returns="streaming")
+    history: list[HistoryRow] = []
+    for reference in task.remote(job, cpus, gpus > 0):
+        seen, (history, notes) = len(history), ray.get(reference)
+        for text in notes:
             note(f"{job.purpose}: {text}")
-        while not finished:
-            row, finished = ray.get(actor.run_epoch.remote())
+        for row in history[max(seen, len(history) - 1) :]:
             progress(row)
-        return list(ray.get(actor.history.remote()))
-    finally:
-        ray.kill(actor)
+    return history
 
 
 def train_in_group(config: dict[str, Any]) -> None:
@@ -89,22 +88,17 @@ def measure_baselines(settings: StudySettings, *, cpus: float, gpus: float) -> B
     return Baselines(*ray.get(task.remote(settings, cpus, gpus > 0)))
 
 
-class _TrainingActor:
-    def __init__(self, job: TrainingJob, cpus: float, use_gpu: bool) -> None:
-        torch.set_num_threads(max(1, int(cpus)))
-        self._training = Training(job, use_gpu=use_gpu)
-
-    def finished(self) -> bool:
-        return self._training.finished
-
-    def history(self) -> list[HistoryRow]:
-        return self._training.history
-
-    def notes(self) -> list[str]:
-        return self._training.notes
-
-    def run_epoch(self) -> tuple[HistoryRow, bool]:
-        return self._training.run_epoch(), self._training.finished
+def _epochs(job: TrainingJob, cpus: float, use_gpu: bool) -> Iterator[tuple[list[HistoryRow], list[str]]]:
+    """The history after each epoch, and the notes that are new; at least once."""
+    torch.set_num_threads(max(1, int(cpus)))
+    training = Training(job, use_gpu=use_gpu)
+    notes = training.notes
+    if training.finished:
+        yield training.history, notes
+    while not training.finished:
+        training.run_epoch()
+        yield training.history, notes
+        notes = []
 
 
 def _baselines(settings: StudySettings, cpus: float, use_gpu: bool) -> Baselines:

@@ -1,9 +1,12 @@
 """The workers of one training: how many, which one is this, and sums over all of them."""
 
+import os
+import socket
 from typing import NamedTuple
 
+import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class World(NamedTuple):
@@ -20,6 +23,27 @@ class World(NamedTuple):
 
 
 ALONE = World(rank=0, size=1)
+
+
+def describe_workers(world: World) -> list[str]:
+    """One line that names every worker's process; none for a training of one."""
+    if world.size == 1:
+        return []
+    names: list[str] = [""] * world.size
+    dist.all_gather_object(names, f"pid {os.getpid()} on {socket.gethostname()}")
+    return [f"{world.size} workers: {', '.join(names)}"]
+
+
+def check_replicas(network: nn.Module, world: World) -> None:
+    """Raises `RuntimeError` unless all workers hold the same weights, to the bit: a guard on the summed gradients."""
+    if world.size == 1:
+        return
+    sums = torch.stack([parameter.detach().double().sum() for parameter in network.parameters()])
+    highest, lowest = sums.clone(), sums.clone()
+    dist.all_reduce(highest, dist.ReduceOp.MAX)
+    dist.all_reduce(lowest, dist.ReduceOp.MIN)
+    if not torch.equal(highest, lowest):
+        raise RuntimeError(f"the {world.size} workers' weights differ by up to {float((highest - lowest).max()):.3g}")
 
 
 def current_world() -> World:

@@ -1,0 +1,143 @@
+"""A whole study through the command line: run, refuse, resume, extend, fail one trial."""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.ray.conftest import SPACE, Command, read_history, read_record, write_study
+
+pytestmark = pytest.mark.ray
+
+
+def wait_for(path: Path, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} did not appear"
+        time.sleep(0.05)
+
+
+def test_run_again_extend_and_read(command: Command, roads: Path, tmp_path: Path) -> None:
+    study, file = tmp_path / "study", write_study(tmp_path / "study.toml", roads, search={"num_trials": 3})
+    output = command.run("run", str(file), "--study", str(study))
+    assert "Pick: trial" in output
+    assert "tensorboard --logdir" in output
+    status = command.json("status", str(study))
+    assert status["finished"] == 3
+    assert status["trials"] == {
+        "waiting": 0,
+        "running": 0,
+        "done": status["trials"]["done"],
+        "stopped": 3 - status["trials"]["done"],
+        "failed": 0,
+        "infeasible": 0,
+    }
+    assert set(status["device_seconds"]) == {"teacher", "knowledge", "trials"}
+    assert min(status["device_seconds"].values()) > 0
+    # The paper's recipe first, then the file's own point.
+    assert read_record(study, 0)["point"] == {
+        "distill.enabled": True,
+        "distill.affinity.weight": 0.1,
+        "student.width": 0.25,
+    }
+    assert read_record(study, 1)["point"] == {"distill.enabled": False, "student.width": 0.25}
+    finished = {path: path.read_bytes() for path in study.glob("trials/*/*.json*")}
+
+    again = command.run("run", str(file), "--study", str(study))
+    assert "nothing is missing" in again
+    assert {path: path.read_bytes() for path in study.glob("trials/*/*.json*")} == finished
+
+    command.run("run", str(file), "--study", str(study), "--set", "search.num_trials=5")
+    assert command.json("status", str(study))["finished"] == 5
+    assert {path: path.read_bytes() for path in finished} == finished
+    check_best(command, study)
+    changes = (study / "study.toml").read_text()
+    assert "search.num_trials" in changes
+
+
+def check_best(command: Command, study: Path) -> None:
+    best = command.json("best", str(study))
+    done = [
+        record
+        for record in map(json.loads, (path.read_text() for path in study.glob("trials/*/record.json")))
+        if record["state"] == "done"
+    ]
+    assert best["objectives"]["val/miou"] == max(record["objectives"]["val/miou"] for record in done)
+    assert best["settings"] == read_record(study, best["trial"])["point"]
+    assert Path(best["checkpoint"], "manifest.json").exists()
+    history = read_history(study, best["trial"])
+    assert history[best["epoch"] - 1]["val/miou"] == best["objectives"]["val/miou"]
+    scores = command.json("evaluate", best["checkpoint"], "--split", "val")
+    assert scores["miou"] == pytest.approx(best["objectives"]["val/miou"], abs=1e-6)
+
+
+def test_a_killed_driver_is_resumed_by_the_same_command(command: Command, roads: Path, tmp_path: Path) -> None:
+    training = {"epochs": 30, "batch_size": 2, "learning_rate": 0.002}
+    search = {"num_trials": 2, "halving": {"enabled": False}, "max_concurrent": 1}
+    study = tmp_path / "study"
+    file = write_study(tmp_path / "study.toml", roads, training=training, search=search)
+    driver = command.start("run", str(file), "--study", str(study))
+    wait_for(study / "trials/00001/gen-1/checkpoint-000003")
+    driver.send_signal(signal.SIGKILL)
+    driver.communicate()
+    before = read_history(study, 1)
+    finished = (study / "trials/00000/record.json").read_bytes()
+    assert json.loads(finished)["state"] == "done"
+    assert read_record(study, 1)["state"] == "running"
+
+    output = command.run("run", str(file), "--study", str(study))
+    assert "trial 1 resumed" in output
+    assert (study / "trials/00000/record.json").read_bytes() == finished
+    history = read_history(study, 1)
+    assert [row["epoch"] for row in history] == list(range(1, 31))
+    # What had been reported is kept as it was, but for the epoch in flight.
+    assert history[: len(before) - 1] == before[:-1]
+    record = read_record(study, 1)
+    assert (record["state"], record["generation"], record["restarts"]) == ("done", 2, 1)
+    assert command.json("best", str(study))["trial"] in (0, 1)
+
+
+def test_interrupted_once_it_finishes_the_epoch_and_leaves(command: Command, roads: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    training = {"epochs": 200, "batch_size": 2}
+    file = write_study(tmp_path / "study.toml", roads, training=training, search={"num_trials": 1})
+    driver = command.start("run", str(file), "--study", str(study))
+    wait_for(study / "trials/00000/gen-1/checkpoint-000002")
+    driver.send_signal(signal.SIGINT)
+    output, _ = driver.communicate(timeout=60)
+    assert driver.returncode == 130, output
+    assert "interrupted: trials finish their epoch and leave" in output
+    record = read_record(study, 0)
+    assert record["state"] == "waiting"
+    assert record["epochs"] == len(read_history(study, 0)) < 200
+
+
+def test_a_trial_that_diverges_fails_and_the_search_goes_on(command: Command, roads: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    space = {**SPACE, "training.learning_rate": {"kind": "choice", "values": [0.003, 1e30]}}
+    points = [{"training.learning_rate": 1e30}]
+    search = {"num_trials": 3, "sampler": "random"}
+    file = write_study(tmp_path / "study.toml", roads, search=search, space=space, points=points)
+    command.run("run", str(file), "--study", str(study))
+    record = read_record(study, 1)
+    assert record["state"] == "failed"
+    assert "not finite" in record["reason"]
+    status = command.json("status", str(study))
+    assert status["finished"] == 3
+    assert status["best"]["trial"] != 1
+
+
+def test_a_held_study_names_its_owner(command: Command, roads: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    file = write_study(tmp_path / "study.toml", roads, training={"epochs": 100, "batch_size": 2})
+    driver = command.start("run", str(file), "--study", str(study))
+    try:
+        wait_for(study / "generation")
+        output = command.run("run", str(file), "--study", str(study), code=2)
+        assert f"pid {driver.pid}" in output
+        assert len(output.strip().splitlines()) == 2  # the data set's line and the refusal
+    finally:
+        driver.kill()
+        driver.communicate()
