@@ -3,18 +3,17 @@
 # B images, R orders, K classes, C channels, h w feature height and width, N = h w cells
 
 from collections.abc import Sequence
-from math import comb
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from intra_search.distill.power_sums import central_moments, power_sums, rounding, shifted
+from intra_search.distill.unit import full_precision
 from intra_search.errors import SettingError
 
 Variant = Literal["textbook", "variance", "literal", "sketch"]
 MAX_ORDER = 6
-ZERO_VARIANCE = 1e-13
-"""Variance below this share of the mean square is rounding of a constant channel."""
 SKETCH_EPS = 1e-10
 """`small_num` of the author's sketch: absolute, so that features below about 1e-5 lose their higher orders."""
 
@@ -23,7 +22,7 @@ def region_moments(features: Tensor, masks: Tensor, orders: Sequence[int], *, va
     """Moments of every channel over the cells of every region: (B, R, K, C).
 
     Order 1 is the mean, 2 the population variance, r >= 3 the mean of ((x - mean) / sd)^r. A channel without variance
-    gives 0 for r >= 2, a region without cells gives 0. Sums run in float64 around each channel's mean.
+    gives 0 for r >= 2, a region without cells gives 0. How sums are taken, and to what accuracy: `power_sums`.
 
     Args:
         features: (B, C, h, w), any float type.
@@ -42,12 +41,12 @@ def region_moments(features: Tensor, masks: Tensor, orders: Sequence[int], *, va
         raise SettingError(
             "variant", f"must be one of {', '.join(get_args(Variant))}", repr(variant), "see docs/method.md"
         )
-    x_BNC = features.flatten(2).transpose(1, 2).double()
-    masks_BKN = masks.flatten(2).double()
+    features = full_precision(features)
     if variant in ("literal", "sketch"):
-        return _moments_as_printed(x_BNC, masks_BKN, orders, sketch=variant == "sketch")
-    moments = _moments_within(x_BNC, masks_BKN, orders, denominator_power=1 if variant == "textbook" else 2)
-    return moments.to(torch.promote_types(features.dtype, torch.float32)) if variant == "textbook" else moments
+        return _as_printed(features, masks, orders, sketch=variant == "sketch")
+    if variant == "variance":
+        return _textbook(features, masks, orders, divisor="variance")
+    return _textbook(features, masks, orders, divisor="sd").to(features.dtype)
 
 
 def region_presence(masks: Tensor, orders: Sequence[int]) -> Tensor:
@@ -79,69 +78,46 @@ def check_same_grid(features: Tensor, masks: Tensor) -> None:
     )
 
 
-def _moments_within(x_BNC: Tensor, masks_BKN: Tensor, orders: Sequence[int], denominator_power: int) -> Tensor:
-    """Moments of the cells inside, central ones of order >= 3 divided by sd^(order * denominator_power)."""
-    weight_BK1 = masks_BKN.sum(dim=2, keepdim=True)
-    share_BKN = masks_BKN / torch.where(weight_BK1 > 0, weight_BK1, 1)
-    shift_B1C = x_BNC.detach().mean(dim=1, keepdim=True)
-    powers_BKC = _power_sums(x_BNC - shift_B1C, share_BKN, max(*orders, 2))
-    mean_BKC, square_BKC = powers_BKC[0], powers_BKC[1]
-    variance_BKC = square_BKC - mean_BKC.square()
-    varies_BKC = variance_BKC.detach() > ZERO_VARIANCE * square_BKC.detach()
-    sd_BKC = torch.where(varies_BKC, variance_BKC, 1).sqrt()
+def _textbook(features: Tensor, masks: Tensor, orders: Sequence[int], *, divisor: str) -> Tensor:
+    """Moments of the cells inside, central ones of order >= 3 divided by a power of "sd" or of "variance"."""
+    mean_BKC, central, unit_C, varies_BKC = central_moments(features, masks, max(*orders, 2))
+    variance_BKC = torch.where(varies_BKC, central[0], 1)
+    divisor_BKC = variance_BKC.sqrt()
+    if divisor == "variance":  # not free of units: (x / unit)^r over (x / unit)^(2 r)
+        divisor_BKC = variance_BKC.double() * unit_C
     # Two values lie symmetric about their mean: odd orders are 0, and rounding must not reach the cosine, which would
     # blow it up to a vector of length 1.
-    two_cells_BK1 = ((masks_BKN > 0).sum(dim=2, keepdim=True) == 2) & (weight_BK1 == 2)
+    masks_BKN = masks.flatten(2)
+    two_cells_BK1 = ((masks_BKN > 0).sum(dim=2) == 2).logical_and(masks_BKN.sum(dim=2) == 2).unsqueeze(2)
     moments = []
     for order in orders:
         if order == 1:
-            moments.append(torch.where(weight_BK1 > 0, mean_BKC + shift_B1C, 0))
+            moments.append(mean_BKC.to(divisor_BKC.dtype))
             continue
-        central_BKC = _central(torch.ones_like(weight_BK1), powers_BKC, mean_BKC, order)
-        if order > 2:
-            central_BKC = central_BKC / sd_BKC ** (order * denominator_power)
+        moment_BKC = central[0] * unit_C.square() if order == 2 else central[order - 2] / divisor_BKC**order
         valid_BKC = varies_BKC & ~two_cells_BK1 if order % 2 else varies_BKC
-        moments.append(torch.where(valid_BKC, central_BKC, 0))
+        moments.append(torch.where(valid_BKC, moment_BKC, 0))
     return torch.stack(moments, dim=1)
 
 
-def _moments_as_printed(x_BNC: Tensor, masks_BKN: Tensor, orders: Sequence[int], *, sketch: bool) -> Tensor:
+def _as_printed(features: Tensor, masks: Tensor, orders: Sequence[int], *, sketch: bool) -> Tensor:
     """The formulas with M * F inside the brackets: cells outside the region enter as 0 - mean."""
+    x_BNC, masks_BKN = features.flatten(2).transpose(1, 2).double(), masks.flatten(2).double()
     num_cells = masks_BKN.shape[2]
     cells_BK1 = (masks_BKN > 0).sum(dim=2, keepdim=True).double()
     norm_BK1 = torch.full_like(cells_BK1, num_cells) if sketch else cells_BK1.clamp_min(1)
-    sums_BKC = [total / norm_BK1 for total in _power_sums(x_BNC, masks_BKN, max(*orders, 2), masks_to_powers=True)]
+    sums_BKC = [total / norm_BK1 for total in power_sums(x_BNC, masks_BKN, max(*orders, 2), masks_to_powers=True)]
     mean_BKC = sums_BKC[0]
-    spread_BKC = _central(num_cells / norm_BK1, sums_BKC, mean_BKC, 2)
-    varies_BKC = (spread_BKC.detach() > ZERO_VARIANCE * sums_BKC[1].detach()) & (cells_BK1 > 0)
+    spread_BKC = shifted(num_cells / norm_BK1, sums_BKC, mean_BKC, 2)
+    varies_BKC = (spread_BKC.detach() > rounding(torch.float64) * sums_BKC[1].detach()) & (cells_BK1 > 0)
     divisor_BKC = torch.where(varies_BKC, spread_BKC, 1) + (SKETCH_EPS if sketch else 0)
     moments = []
     for order in orders:
         if order == 1:
             moments.append(mean_BKC)
             continue
-        central_BKC = spread_BKC
+        moment_BKC = spread_BKC
         if order > 2:
-            central_BKC = _central(num_cells / norm_BK1, sums_BKC, mean_BKC, order) / divisor_BKC**order
-        moments.append(torch.where(varies_BKC, central_BKC, 0))
+            moment_BKC = shifted(num_cells / norm_BK1, sums_BKC, mean_BKC, order) / divisor_BKC**order
+        moments.append(torch.where(varies_BKC, moment_BKC, 0))
     return torch.stack(moments, dim=1)
-
-
-def _power_sums(x_BNC: Tensor, masks_BKN: Tensor, highest: int, *, masks_to_powers: bool = False) -> list[Tensor]:
-    """Sums over cells of M x^j, or (M x)^j, for j = 1 .. highest, each (B, K, C)."""
-    power_BNC, weights_BKN = x_BNC, masks_BKN
-    sums = [torch.bmm(weights_BKN, power_BNC)]
-    for _ in range(highest - 1):
-        power_BNC = power_BNC * x_BNC
-        if masks_to_powers:
-            weights_BKN = weights_BKN * masks_BKN
-        sums.append(torch.bmm(weights_BKN, power_BNC))
-    return sums
-
-
-def _central(zeroth: Tensor, sums: list[Tensor], centre: Tensor, order: int) -> Tensor:
-    """Sum of (x - centre)^order from the sums of x^0 (`zeroth`) and x^1, x^2, ..., by the binomial theorem."""
-    central = zeroth * (-centre) ** order
-    for j in range(1, order + 1):
-        central = central + comb(order, j) * sums[j - 1] * (-centre) ** (order - j)
-    return central
