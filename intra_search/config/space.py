@@ -4,7 +4,7 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pydantic import Field, ValidationError
@@ -30,7 +30,7 @@ NEVER_SEARCHED = (
 """Paths that must be equal in all trials: a searched input size or teacher would make stored knowledge wrong, a
 searched number of epochs would leave the rungs without a common end."""
 
-MAX_CONDITION_SETTINGS = 20_000
+MAX_COMBINATIONS = 20_000
 
 
 class SpaceSize(NamedTuple):
@@ -113,19 +113,30 @@ class Space:
     def _deciding(self) -> set[str]:
         return {path for domain in self.domains.values() for path in domain.when if path in self.domains}
 
-    def _branches(self) -> Iterator[Point]:
+    def _branches(self) -> list[Point]:
         """Every combination of the settings that conditions name."""
-        branches: list[Point] = [{}]
-        for path in (path for path in self.domains if path in self._deciding()):
-            domain, grown = self.domains[path], []
-            for branch in branches:
-                values = _listed_values(path, domain) if self._applies(domain, branch) else None
-                grown += [branch] if values is None else [{**branch, path: value} for value in values]
-            if len(grown) > MAX_CONDITION_SETTINGS:
-                rule = f"settings named by `when` may have {MAX_CONDITION_SETTINGS} combinations"
-                raise SpaceError(f"space.{path}", rule, "more", "let fewer settings decide about others")
-            branches = grown
-        return iter(branches)
+        return self.combinations(set(), _listed_values)
+
+    def combinations(self, paths: Iterable[str], values: Callable[[str, Domain], list[Any]]) -> list[Point]:
+        """Every combination of some settings and of those that conditions name.
+
+        `values(path, domain)` lists what the former may be; the latter take all their values. Raises `SpaceError` when
+        there are too many.
+        """
+        deciding = self._deciding()
+        wanted = {*paths, *deciding}
+        points: list[Point] = [{}]
+        for path, domain in ((path, domain) for path, domain in self.domains.items() if path in wanted):
+            listed = _listed_values(path, domain) if path in deciding else values(path, domain)
+            grown: list[Point] = []
+            for point in points:
+                applies = self._applies(domain, point)
+                grown += [{**point, path: value} for value in listed] if applies else [point]
+            if len(grown) > MAX_COMBINATIONS:
+                rule = f"settings that others depend on may have {MAX_COMBINATIONS} combinations"
+                raise SpaceError(f"space.{path}", rule, f"{len(grown)} or more", "let fewer settings decide")
+            points = grown
+        return points
 
     def _applies(self, domain: Domain, point: Point) -> bool:
         return all(self._matches(path, wanted, point) for path, wanted in domain.when.items())
@@ -259,7 +270,7 @@ class _RandomAsker:
 
 def _listed_values(path: str, domain: Domain) -> list[Any]:
     """All values of a domain on which another one depends."""
-    if domain.num_values() > MAX_CONDITION_SETTINGS:
+    if domain.num_values() > MAX_COMBINATIONS:
         raise SpaceError(f"space.{path}", "a setting named by `when` must have few values", domain.kind, "use a choice")
     if domain.kind == "int":
         return list(range(domain.low, domain.high + 1, domain.step))

@@ -27,7 +27,7 @@ def open_knowledge(storage: Storage, folder: str, needs: Iterable[Need]) -> "Kno
     if missing:
         remedy = "run the study again: it extracts what its space may ask for"
         raise KnowledgeError(storage.full_path(folder), "must hold what the trial's losses read", missing[0], remedy)
-    paths = [_local_path(storage, folder, name) for name in sorted(manifest["shards"])]
+    paths = [_local_path(storage, folder, name, size) for name, size in sorted(manifest["shards"].items())]
     return KnowledgeReader(paths, recipe["num_views"], {need.key for need in needs})
 
 
@@ -65,7 +65,16 @@ class _Column(NamedTuple):
 
 
 def _mapped(path: str, keys: set[str]) -> dict[str, _Column]:
-    table = pa.ipc.open_file(pa.memory_map(path)).read_all()
+    try:
+        return _columns(pa.ipc.open_file(pa.memory_map(path)).read_all(), keys)
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        # Its size is that of the manifest, so it was altered after it was written.
+        remedy = "delete its folder and run the study again"
+        raise KnowledgeError(path, "must be an undamaged shard", str(error), remedy) from None
+
+
+def _columns(table: pa.Table, keys: set[str]) -> dict[str, _Column]:
+    table.validate()
     columns = {}
     for key in table.column_names:
         if key not in keys and key.rpartition("/")[0] not in keys:
@@ -77,11 +86,11 @@ def _mapped(path: str, keys: set[str]) -> dict[str, _Column]:
     return columns
 
 
-def _local_path(storage: Storage, folder: str, name: str) -> str:
+def _local_path(storage: Storage, folder: str, name: str, size: int) -> str:
     if storage.is_local:
         return storage.full_path(f"{folder}/{name}")
     # Object storage cannot be mapped: one copy per machine, published by rename, so that workers may race for it.
     copy = Path(tempfile.gettempdir()) / f"intra-search-{os.getuid()}" / folder / name
-    if not copy.exists():
+    if not copy.exists() or copy.stat().st_size != size:
         Storage(copy.parent).write_bytes(name, storage.read_bytes(f"{folder}/{name}"))
     return str(copy)

@@ -82,8 +82,9 @@ def read_manifest(storage: Storage, folder: str) -> dict[str, Any]:
     if not storage.exists(f"{folder}/{MANIFEST}"):
         raise KnowledgeError(where, "must be complete", "no manifest", "run the study again to extract the rest")
     manifest = storage.read_json(f"{folder}/{MANIFEST}")
-    if manifest["version"] != FORMAT_VERSION:
-        found = f"version {manifest['version']}"
+    version = manifest.get("version") if isinstance(manifest, dict) else None
+    if version != FORMAT_VERSION or not {"recipe", "shards"} <= set(manifest):
+        found = "another form" if version in (FORMAT_VERSION, None) else f"version {version}"
         raise KnowledgeError(where, f"must be of version {FORMAT_VERSION}", found, "delete the folder and run again")
     for name, size in manifest["shards"].items():
         found_size = storage.size(f"{folder}/{name}")

@@ -1,6 +1,6 @@
 """What must be stored: the union of what the losses of every trial that a space allows may ask of the teacher."""
 
-import itertools
+import json
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -9,37 +9,39 @@ from intra_search.config.domains import Domain
 from intra_search.config.settings import with_overrides
 from intra_search.config.space import Space
 from intra_search.distill.needs import Need
-from intra_search.distill.objective import needs_of
+from intra_search.distill.objective import active_terms
+from intra_search.distill.terms.table import TERMS
 from intra_search.errors import SpaceError
 
 MAX_INT_VALUES = 64
 
 
 def needs_of_space(space: Space) -> frozenset[Need]:
-    """Needs of all settings in the space.
+    """Needs of all settings in the space, and of no other.
 
     A term's needs depend on its own group of settings and on what all terms share (`distill.layers`), so only those
     are combined with each other: 2 groups of 10 combinations cost 20, not 100.
     """
-    groups: dict[str, dict[str, Domain]] = {}
-    shared: dict[str, Domain] = {}
-    for path, domain in space.domains.items():
-        parts = path.split(".")
-        if parts[0] == "distill" and len(parts) > 2:
-            groups.setdefault(parts[1], {})[path] = domain
-        elif parts[0] == "distill":
-            shared[path] = domain
-    needs: frozenset[Need] = frozenset()
-    for group in [{}, *groups.values()]:
-        for overrides in _combinations({**shared, **group}):
-            needs |= needs_of(with_overrides(space.base, overrides).distill)
-    return needs
+    needs: set[Need] = set()
+    for name, term in TERMS.items():
+        own = [path for path in space.domains if path.startswith(f"distill.{name}.")]
+        shared = [path for path in space.domains if path.startswith("distill.") and path.count(".") == 1]
+        for point in _points(space, [*own, *shared]):
+            distill = with_overrides(space.base, point).distill
+            if name in active_terms(distill):
+                needs.update(term.needs_of(distill))
+    return frozenset(needs)
 
 
-def _combinations(domains: dict[str, Domain]) -> Iterator[dict[str, Any]]:
-    values = [_telling_values(path, domain) for path, domain in domains.items()]
-    for chosen in itertools.product(*values):
-        yield dict(zip(domains, chosen, strict=True))
+def _points(space: Space, paths: list[str]) -> Iterator[dict[str, Any]]:
+    """Combinations of the given settings alone; others, which conditions name, change no need of theirs."""
+    seen = set()
+    for point in space.combinations(paths, _telling_values):
+        told = {path: value for path, value in point.items() if path in paths}
+        key = json.dumps(told)
+        if key not in seen:
+            seen.add(key)
+            yield told
 
 
 def _telling_values(path: str, domain: Domain) -> list[Any]:

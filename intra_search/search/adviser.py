@@ -83,13 +83,15 @@ def told_trial(space: Space, record: TrialRecord, history: list[HistoryRow], met
         "failed": TrialState.FAIL,
     }.get(record.state, TrialState.RUNNING)
     value = record.objectives.get(metric) if state == TrialState.COMPLETE else None
-    intermediate = {int(row["epoch"]): float(row[metric]) for row in history}
+    intermediate: dict[int, float] = {}
+    if record.state == "stopped":
+        intermediate = {int(row["epoch"]): float(row[metric]) for row in history}
     return create_trial(
         state=state,
         value=value,
         params=replay.params,
         distributions=replay.distributions,
-        intermediate_values=intermediate if state == TrialState.PRUNED else {},
+        intermediate_values=intermediate,
         user_attrs={"trial": record.trial},
     )
 

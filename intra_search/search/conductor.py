@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 from intra_search.config.settings import StudySettings
-from intra_search.config.space import Point, Space
+from intra_search.config.space import Space
+from intra_search.errors import StudyError
 from intra_search.search.adviser import Adviser
-from intra_search.search.halving import best_until, rungs, survives
+from intra_search.search.halving import best_until, has_value, rungs, survives
+from intra_search.store.bundle import MANIFEST
 from intra_search.store.ledger import LIVE, HistoryRow, TrialRecord, checkpoint_name, now, trial_folder
 from intra_search.store.study_folder import StudyFolder
 
@@ -92,6 +94,7 @@ class Conductor:
         """The next trial: first those that an earlier driver left, then new ones; None when there is none."""
         if self._draining:
             return None
+        self._check_generation()
         if self._to_resume:
             record = self.records[self._to_resume.pop(0)]
             return self._launch(record, restarts=record.restarts + (record.generation > 0))
@@ -101,21 +104,31 @@ class Conductor:
         return self._launch(record, restarts=0)
 
     def report(self, trial: int, report: TrialReport) -> Literal["continue", "stop"]:
-        """Takes a worker's report into the ledger and decides whether the trial goes on."""
+        """Takes a worker's report into the ledger and decides whether the trial goes on.
+
+        A late report of a trial that has ended changes nothing. Raises `StudyError` when another driver took over.
+        """
+        if trial not in self._launched:
+            return "stop"
+        self._check_generation()
         record = self.records[trial]
-        self.histories[trial] = report.history
-        self._ledger.write_history(trial, report.history)
+        # A worker that failed before it had loaded its checkpoint knows of no epoch: what was finished stays.
+        if report.failure is None or len(report.history) > len(self.histories[trial]):
+            self.histories[trial] = report.history
+            self._ledger.write_history(trial, report.history)
         crashed = trial in self._attempts and self._attempts[trial] != report.attempt
         if self._attempts.get(trial) != report.attempt:
             self._attempts[trial] = report.attempt
             for text in report.notes:
                 self._note(f"trial {trial}: {text}")
-        changes = {"num_parameters": report.num_parameters, "restarts": record.restarts + crashed}
+        num_parameters = report.num_parameters or record.num_parameters
+        changes = {"num_parameters": num_parameters, "restarts": record.restarts + crashed}
         record = self._with_progress(record.model_copy(update=changes))
         self.records[trial] = record
         self._notify("reported", record)
-        if report.failure is not None:
-            return self._end(record, "failed", report.failure)
+        failure = report.failure or self._missing_value(trial)
+        if failure is not None:
+            return self._end(record, "failed", failure)
         verdict = self._verdict(record)
         record = record.model_copy(update={"rungs": verdict.passed})
         if verdict.reason is not None:
@@ -139,19 +152,18 @@ class Conductor:
         self._draining = True
 
     def lost(self, trial: int, reason: str) -> None:
-        """The trial's worker died for good."""
-        if self.records[trial].state in LIVE:
+        """The trial's worker died for good. Nothing changes for a trial that has ended or left."""
+        if trial in self._launched:
+            self._check_generation()
             self._end(self.records[trial], "failed", reason)
 
     def _ask(self) -> TrialRecord:
         trial = max(self.records, default=-1) + 1
-        points = self._space.points
-        point: Point
-        origin: Literal["point", "sampler"]
-        if trial < len(points):
-            point, origin = points[trial], "point"
-        else:
-            point, origin = self._adviser.suggest(trial, self.records.values(), self.histories), "sampler"
+        tried = [record.point for record in self.records.values()]
+        # By value, not by number: points that were added to the file of a study that goes on are tried too.
+        fixed = next((point for point in self._space.points if point not in tried), None)
+        point = self._adviser.suggest(trial, self.records.values(), self.histories) if fixed is None else fixed
+        origin: Literal["point", "sampler"] = "sampler" if fixed is None else "point"
         record = TrialRecord(trial=trial, state="waiting", point=point, origin=origin, created=now())
         self.histories[trial] = []
         self._record(record, "asked")
@@ -167,6 +179,11 @@ class Conductor:
         """Ends trials whose last report reached the ledger while the driver died before it could record the end."""
         for trial in list(self._to_resume):
             record = self._with_progress(self.records[trial])
+            failure = self._missing_value(trial)
+            if failure is not None:
+                self._to_resume.remove(trial)
+                self._end(record, "failed", failure)
+                continue
             verdict = self._verdict(record)
             record = record.model_copy(update={"rungs": verdict.passed})
             complete = record.epochs >= self._settings.training.epochs
@@ -201,14 +218,29 @@ class Conductor:
     def _with_progress(self, record: TrialRecord) -> TrialRecord:
         history = self.histories[record.trial]
         changes: dict[str, Any] = {"epochs": len(history)}
-        if history:
-            best = self._best_stored_epoch(record.trial, history)
+        devices = self._settings.resources.workers
+        changes["device_seconds"] = devices * sum(float(row["seconds"]) for row in history)
+        valued = [row for row in history if has_value(row, self._metric)]
+        if valued:
+            best = self._best_stored_epoch(record.trial, valued)
             changes["objectives"] = {self._metric: float(history[best - 1][self._metric])}
             changes["best_epoch"] = best
             changes["best_checkpoint"] = self._checkpoint_path(record.trial, best)
-            devices = self._settings.resources.workers
-            changes["device_seconds"] = devices * sum(float(row["seconds"]) for row in history)
         return record.model_copy(update=changes)
+
+    def _missing_value(self, trial: int) -> str | None:
+        """Why a trial without a number to compare has failed."""
+        for row in self.histories[trial]:
+            if not has_value(row, self._metric):
+                return f"{self._metric} is {row.get(self._metric)} at epoch {row['epoch']}: no number to compare"
+        return None
+
+    def _check_generation(self) -> None:
+        """A driver whose lease was taken over must not write into its successor's ledger."""
+        newest = self._folder.generation
+        if newest != self._generation:
+            where, found = self._folder.storage.full_path(), f"generation {newest} beside this driver's"
+            raise StudyError(where, "a study has one driver at a time", found, "it goes on under the other driver")
 
     def _best_stored_epoch(self, trial: int, history: list[HistoryRow]) -> int:
         ranked = sorted(history, key=lambda row: (-float(row[self._metric]), int(row["epoch"])))
@@ -218,7 +250,8 @@ class Conductor:
     def _checkpoint_path(self, trial: int, epoch: int) -> str | None:
         for generation in range(self._generation, 0, -1):
             path = f"{trial_folder(trial)}/gen-{generation}/{checkpoint_name(epoch)}"
-            if self._folder.storage.exists(path):
+            # The manifest, not the folder: on object storage a half-written checkpoint has a folder too.
+            if self._folder.storage.exists(f"{path}/{MANIFEST}"):
                 return path
         return None
 

@@ -4,6 +4,7 @@ At each rung a trial is compared with all trials that ever reached it, those of 
 their values come from the ledger. It goes on if it is among the best 1/factor (rounded up) seen there so far.
 """
 
+import math
 from collections.abc import Sequence
 
 from intra_search.config.settings import HalvingSettings
@@ -21,8 +22,14 @@ def rungs(settings: HalvingSettings, max_epochs: int) -> list[int]:
 
 
 def best_until(history: Sequence[HistoryRow], epoch: int, metric: str) -> float:
-    """Highest value of a metric in the first `epoch` epochs."""
-    return max(float(row[metric]) for row in history[:epoch])
+    """Highest finite value of a metric in the first `epoch` epochs; -inf when there is none."""
+    return max((float(row[metric]) for row in history[:epoch] if has_value(row, metric)), default=-math.inf)
+
+
+def has_value(row: HistoryRow, metric: str) -> bool:
+    """Whether a finished epoch has a finite value of a metric; a validation without a valid pixel has none."""
+    value = row.get(metric)
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def survives(value: float, others: Sequence[float], factor: int) -> bool:

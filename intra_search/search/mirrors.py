@@ -33,7 +33,8 @@ class TensorBoardMirror:
 
     def __call__(self, event: Event, record: TrialRecord, history: list[HistoryRow]) -> None:
         if event in ("reported", "recorded"):
-            for row in history[self._written.get(record.trial, len(history) - 1) :]:
+            # From the first epoch, once per driver: a killed one may have left out the last it recorded.
+            for row in history[self._written.get(record.trial, 0) :]:
                 self._write_row(record.trial, row)
             self._written[record.trial] = len(history)
         if event == "recorded":
@@ -47,7 +48,7 @@ class TensorBoardMirror:
             self._scratch.cleanup()
 
     def _write_row(self, trial: int, row: HistoryRow) -> None:
-        writer = self._writer(trial, int(row["epoch"]))
+        writer = self._writer(trial)
         for name, value in row.items():
             if name != "epoch" and value is not None:
                 writer.add_scalar(name, value, int(row["epoch"]))
@@ -61,18 +62,18 @@ class TensorBoardMirror:
             return
         values = {path: _hparam(value) for path, value in record.point.items()} | {"state": record.state}
         metrics = {f"best/{name}": value for name, value in record.objectives.items()}
-        writer = self._writer(record.trial, record.epochs + 1)
+        writer = self._writer(record.trial)
         for name, value in metrics.items():
             writer.add_scalar(name, value, record.best_epoch)
         for summary in hparams(values, metrics):  # type: ignore[no-untyped-call]
             writer.file_writer.add_summary(summary)
 
-    def _writer(self, trial: int, epoch: int) -> Any:
+    def _writer(self, trial: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
 
         if trial not in self._writers:
-            # purge_step: rows after a lost epoch replace those that an earlier driver wrote.
-            self._writers[trial] = SummaryWriter(str(self._folder(trial)), purge_step=epoch)
+            # purge_step: what this driver writes replaces what an earlier one wrote.
+            self._writers[trial] = SummaryWriter(str(self._folder(trial)), purge_step=0)
         return self._writers[trial]
 
     def _folder(self, trial: int) -> Path:

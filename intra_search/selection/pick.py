@@ -32,7 +32,7 @@ def ranked(records: list[TrialRecord], metric: str) -> list[TrialRecord]:
 
     A stopped trial's value comes from another learning rate schedule's middle, so it never outranks a finished one.
     """
-    order = {"done": 0, "stopped": 1, "running": 2, "waiting": 2, "failed": 3}
+    order = {"done": 0, "stopped": 1, "running": 2, "waiting": 2, "failed": 3, "infeasible": 4}
     scored = [record for record in records if metric in record.objectives]
     return sorted(scored, key=lambda record: (order[record.state], -record.objectives[metric], record.trial))
 

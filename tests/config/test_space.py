@@ -384,7 +384,7 @@ def test_too_many_settings_that_decide_about_others() -> None:
     width = table(
         "student.width", kind="choice", values=[1.0], when={"training.weight_decay": 0, "training.poly_power": 0}
     )
-    assert "settings named by `when` may have 20000 combinations" in refused(decay + power + width)
+    assert "settings that others depend on may have 20000 combinations" in refused(decay + power + width)
 
 
 def test_paper_recipe_is_point_zero_whatever_the_base_says() -> None:
