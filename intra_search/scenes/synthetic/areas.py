@@ -23,10 +23,16 @@ def sample_median(chance: Chance, road: Road, spans: list[Span]) -> list[Marking
     return [Marking(CHEVRON_YELLOW, YELLOW, part) for part in stripes]
 
 
-def sample_gore(chance: Chance, road: Road, end: float) -> list[Marking]:
+def sample_roadside(chance: Chance, road: Road, end: float) -> list[Marking]:
+    """Hatching or parking bays, which share the road's edge."""
+    kind = chance.share()
+    if kind < 0.15:
+        return _gore(chance, road, end)
+    return _parking(chance, road, end) if kind < 0.31 else []
+
+
+def _gore(chance: Chance, road: Road, end: float) -> list[Marking]:
     """White hatching that closes the own direction's left or right side: a wedge with a solid outline and chevrons."""
-    if not chance.happens(0.14):
-        return []
     start = chance.uniform(3.0, 12.0)
     length = min(chance.uniform(18.0, 35.0), end - start - 1.0)
     if length < 8.0:
@@ -55,10 +61,8 @@ def _hatch(starts: Points, start: float, length: float, edge: float, inner: floa
     return corners
 
 
-def sample_parking(chance: Chance, road: Road, end: float) -> list[Marking]:
+def _parking(chance: Chance, road: Road, end: float) -> list[Marking]:
     """Bays along the right edge."""
-    if not chance.happens(0.14) or end < 14.0:
-        return []
     start, width, depth, bay = chance.uniform(NEAREST, 8.0), 0.12, 2.2, chance.uniform(5.5, 6.5)
     num = int(min(chance.integer(3, 8), (end - start) // bay))
     if num < 1:
@@ -73,7 +77,7 @@ def sample_parking(chance: Chance, road: Road, end: float) -> list[Marking]:
 
 def sample_no_parking(chance: Chance, road: Road, end: float) -> list[Marking]:
     """The grid before an exit that must be kept clear."""
-    if not chance.happens(0.11) or end < 16.0:
+    if not chance.happens(0.2) or end < 16.0:
         return []
     start = chance.uniform(5.0, min(end - 9.0, 14.0))
     length, width = chance.uniform(5.0, 8.0), 0.2
@@ -100,7 +104,7 @@ def _diagonals(start: float, stop: float, left: float, right: float, width: floa
 
 def sample_reduction(chance: Chance, road: Road, end: float) -> list[Marking]:
     """Blocks along both sides of every own lane (fishbone), or groups of bars across."""
-    if not chance.happens(0.13):
+    if not chance.happens(0.12):
         return []
     start, stop = chance.uniform(NEAREST, 8.0), min(end - 2.0, chance.uniform(35.0, 60.0))
     if stop - start < 6.0:

@@ -25,12 +25,12 @@ class Junction(NamedTuple):
 
 
 def sample_junction(chance: Chance) -> Junction | None:
-    if not chance.happens(0.62):
+    if not chance.happens(0.5):
         return None
     stop = chance.uniform(6.0, 26.0)
     zebra = stop + chance.uniform(1.2, 3.0)
     length = chance.uniform(3.0, 5.0)
-    is_crossroad = chance.happens(0.7)
+    is_crossroad = chance.happens(0.78)
     depth = chance.uniform(14.0, 26.0) if is_crossroad else chance.uniform(1.2, 3.0)
     return Junction(stop, zebra, length, zebra + length + depth, is_crossroad)
 

@@ -36,7 +36,7 @@ def ground_tile() -> Image:
 
 
 @cache
-def sensor_noise() -> NDArray[np.int8]:
-    """(4 M,) standard noise times 16, read from any offset."""
+def sensor_noise() -> Image:
+    """(4 M,) noise of deviation 16 around 128, read from any offset."""
     noise = np.random.default_rng(6).standard_normal(1 << 22, dtype=np.float32)
-    return np.clip(np.rint(16 * noise), -127, 127).astype(np.int8)
+    return np.clip(np.rint(128 + 16 * noise), 0, 255).astype(np.uint8)
