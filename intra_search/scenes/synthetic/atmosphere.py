@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intra_search.scenes.synthetic.camera import View
-from intra_search.scenes.synthetic.canvas import Canvas
+from intra_search.scenes.synthetic.canvas import HIDDEN, Canvas
 from intra_search.scenes.synthetic.chance import Chance
 from intra_search.scenes.synthetic.texture import ground_tile, sensor_noise
 from intra_search.scenes.synthetic.traffic import Vehicle
@@ -34,7 +34,7 @@ def sample_atmosphere(chance: Chance) -> Atmosphere:
 
 def paint_sky(image: Image, view: View, weather: Weather, atmosphere: Atmosphere) -> None:
     """Gradient with clouds on all rows down to the horizon."""
-    rows = min(view.height, max(1, int(view.horizon) + 1))
+    rows = max(1, min(view.height, int(max(view.horizon_row(0.0), view.horizon_row(float(view.width)))) + 1))
     share = np.linspace(0, 1, rows, dtype=np.float32)[:, None] ** 1.5
     top, low = np.array(weather.sky_top, np.float32), np.array(weather.sky_low, np.float32)
     image[:rows] = (top + (low - top) * share)[:, None, :].astype(np.uint8)
@@ -55,16 +55,17 @@ def add_haze(image: Image, view: View, weather: Weather) -> None:
     band[...] = (band * (1 - share) + share * np.array(weather.sky_low, np.float32)).astype(np.uint8)
 
 
-def reflect(image: Image, horizon: int, wet: float) -> None:
+def reflect(canvas: Canvas, horizon: int, wet: float) -> None:
     """Mixes the ground with the upside-down, blurred picture above the horizon."""
-    height, width = image.shape[:2]
+    image, height, width = canvas.image, canvas.view.height, canvas.view.width
     if horizon < 8:
         return
     above = cv2.flip(image[:horizon], 0)
     mirror = cv2.blur(cv2.resize(above, (width // 4, (height - horizon) // 4)), (3, 9))
     mirror = cv2.resize(mirror, (width, height - horizon))
     share = 0.42 * wet
-    image[horizon:] = cv2.addWeighted(image[horizon:], 1 - share, mirror, share, 0)
+    mixed = cv2.addWeighted(image[horizon:], 1 - share, mirror, share, 0)
+    cv2.copyTo(mixed, (canvas.labels[horizon:] != HIDDEN).view(np.uint8), image[horizon:])
 
 
 def add_glow(canvas: Canvas, vehicles: Sequence[Vehicle], weather: Weather) -> None:
@@ -74,19 +75,20 @@ def add_glow(canvas: Canvas, vehicles: Sequence[Vehicle], weather: Weather) -> N
         return
     view = canvas.view
     spots = np.array([(v.s, v.t + side * 0.38 * v.width) for v in shining for side in (-1, 1)])
-    pixels = view.project(spots, np.array([0.75 for _ in range(2 * len(shining))]))
+    pixels = view.project(spots, 0.75)
     # A quarter of the size: a halo has no detail.
     small = np.zeros((view.height // 4 + 1, view.width // 4 + 1, 3), np.uint8)
     strength = 1.0 if weather.kind == "night" else 0.45
     for place, (column, row) in enumerate(pixels.tolist()):
         vehicle = shining[place // 2]
-        color = (255, 240, 200) if vehicle.oncoming else (200, 24, 16)
-        color = tuple(strength * part for part in color)
+        lamp = (255, 240, 200) if vehicle.oncoming else (200, 24, 16)
+        color = [strength * part for part in lamp]
         radius = max(1, round(view.focal * 0.22 / vehicle.s / 4 + 0.006 * view.width / 4))
         center = (round(column / 4), round(row / 4))
         cv2.circle(small, center, radius, color, -1)
         if weather.wet:
-            cv2.ellipse(small, (center[0], center[1] + 6 * radius), (radius, 5 * radius), 0, 0, 360, color, -1)
+            streak = [0.5 * part for part in color]
+            cv2.ellipse(small, (center[0], center[1] + 6 * radius), (radius, 5 * radius), 0, 0, 360, streak, -1)
     size = max(3, view.width // 100 | 1)
     glow = cv2.resize(cv2.GaussianBlur(small, (size, size), 0), (view.width, view.height))
     cv2.add(canvas.image, glow, dst=canvas.image)
@@ -108,7 +110,9 @@ def finish(image: Image, weather: Weather, atmosphere: Atmosphere) -> None:
     """The lens softens by half a pixel, the sensor adds its noise."""
     cv2.GaussianBlur(image, (3, 3), 0.55, dst=image)
     noise = sensor_noise()
-    first = int(atmosphere.noise_offset * (len(noise) - image.size)) if image.size < len(noise) else 0
-    grain = np.resize(noise[first : first + image.size], image.shape) if image.size > len(noise) else noise[first : first + image.size].reshape(image.shape)
+    if image.size > len(noise):
+        noise = np.resize(noise, 2 * image.size)
+    first = int(atmosphere.noise_offset * (len(noise) - image.size))
+    grain = noise[first : first + image.size].reshape(image.shape)
     scale = weather.noise / 16
     cv2.addWeighted(image, 1.0, grain, scale, -128 * scale, dst=image)

@@ -24,9 +24,7 @@ def shaded(color: Color, weather: Weather, distance: float, factor: float = 1.0)
     """The colour of a thing under the sky of the scene, `distance` metres into its haze."""
     veil = weather.haze * distance / (distance + 90.0)
     near = lit(color, weather, factor * weather.exposure)
-    red, green, blue = (
-        (1 - veil) * value + veil * haze for value, haze in zip(near, weather.sky_low, strict=True)
-    )
+    red, green, blue = ((1 - veil) * value + veil * haze for value, haze in zip(near, weather.sky_low, strict=True))
     return red, green, blue
 
 

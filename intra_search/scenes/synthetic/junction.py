@@ -35,6 +35,13 @@ def sample_junction(chance: Chance) -> Junction | None:
     return Junction(stop, zebra, length, zebra + length + depth, is_crossroad)
 
 
+def side_street(junction: Junction | None) -> Span | None:
+    """Where a street crosses the road."""
+    if junction is None or not junction.is_crossroad:
+        return None
+    return junction.zebra + junction.zebra_length, junction.end
+
+
 def line_spans(junction: Junction | None) -> list[Span]:
     """Where lines along the road are painted."""
     if junction is None:
@@ -96,8 +103,11 @@ def _diamonds(chance: Chance, road: Road, stop: float) -> list[Marking]:
     markings: list[Marking] = []
     for station in (first, first - 12.0):
         if station > NEAREST:
-            markings += [Marking(DIAMOND, WHITE, part) for lane in range(road.num_right) for part in
-                         _diamond(station, road.lane_center(lane))]
+            markings += [
+                Marking(DIAMOND, WHITE, part)
+                for lane in range(road.num_right)
+                for part in _diamond(station, road.lane_center(lane))
+            ]
     return markings
 
 

@@ -23,13 +23,15 @@ def ground_texture(view: View, top: int, pavement: Pavement) -> Image:
     matrix = to_tile @ view.ground_map() @ from_row
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     size = (view.width, view.height - top)
-    return cv2.warpPerspective(ground_tile(), matrix, size, flags=flags, borderMode=cv2.BORDER_WRAP)
+    texture: Image = cv2.warpPerspective(ground_tile(), matrix, size, flags=flags, borderMode=cv2.BORDER_WRAP)
+    return texture
 
 
 def row_distances(view: View, top: int) -> Floats:
     """(H - top, 1) metres to the ground in the middle of every row."""
     below = np.arange(top, view.height, dtype=np.float32) + 0.5 - view.horizon
-    return (view.camera.height * view.focal / np.maximum(below, 0.5))[:, None].astype(np.float32)
+    distances: Floats = (view.camera.height * view.focal / np.maximum(below, 0.5))[:, None].astype(np.float32)
+    return distances
 
 
 def ground_gain(view: View, top: int, texture: Image, pavement: Pavement, weather: Weather) -> Image:
@@ -44,7 +46,11 @@ def ground_gain(view: View, top: int, texture: Image, pavement: Pavement, weathe
     if weather.headlights:
         gain *= _headlights(view, distance, weather.headlights)
     np.clip(gain, 0, 255, out=gain)
-    return gain.astype(np.uint8)
+    whole: Image = gain.astype(np.uint8)
+    left, right = view.horizon_row(0.0) - top, view.horizon_row(float(view.width)) - top
+    sky = np.array([(0, -9), (view.width, -9), (view.width, right - 1), (0, left - 1)])
+    cv2.fillPoly(whole, [fixed_point(sky)], GAIN_ONE, cv2.LINE_8, SHIFT)
+    return whole
 
 
 def _shade(view: View, shades: list[Shade]) -> Image:
@@ -59,7 +65,8 @@ def _shade(view: View, shades: list[Shade]) -> Image:
         cv2.fillPoly(shade, [corners[first:last]], round(255 * item.light), cv2.LINE_8, SHIFT)
         first = last
     size = max(3, view.width // 100 | 1)
-    return cv2.blur(shade, (size, max(3, size // 2 | 1)))
+    softened: Image = cv2.blur(shade, (size, max(3, size // 2 | 1)))
+    return softened
 
 
 def _headlights(view: View, distance: Floats, strength: float) -> Floats:
@@ -68,13 +75,15 @@ def _headlights(view: View, distance: Floats, strength: float) -> Floats:
     spread = distance / (2.2 + 0.16 * distance)
     cone = np.exp(-((across[None, :] * spread) ** 2))
     along = np.exp(-distance / 26.0) * np.minimum(1.0, distance / 7.0)
-    return 1.0 + np.float32(4.2 * strength) * (cone * along - np.float32(0.14))
+    gain: Floats = 1.0 + np.float32(4.2 * strength) * (cone * along - np.float32(0.14))
+    return gain
 
 
 def worn_cover(wear: Image, amount: float) -> Floats:
     """(N,) cover 0..1 of the painted pixels, of their (N,) wear noise around 128."""
     if amount == 0.0:
         return np.full(len(wear), 0.95, np.float32)
-    threshold = 256.0 - 128.0 * amount
-    worn = (wear.astype(np.float32) - np.float32(threshold - 50.0)) * np.float32(1 / 60.0)
-    return np.float32(0.95 - 0.3 * amount) - np.clip(worn, 0.0, 0.85) * np.float32(0.65 + 0.3 * amount)
+    # The noise is above 128 on half of the ground, so with amount 1 paint is going on half of it.
+    worn = (wear.astype(np.float32) - np.float32(190.0 - 80.0 * amount)) * np.float32(1 / 60.0)
+    cover: Floats = np.float32(0.95 - 0.25 * amount) - np.clip(worn, 0.0, 1.0) * np.float32(0.35 + 0.25 * amount)
+    return cover

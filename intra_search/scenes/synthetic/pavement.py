@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from intra_search.scenes.synthetic.chance import Chance
+from intra_search.scenes.synthetic.lane_lines import Span
 from intra_search.scenes.synthetic.marking import crossbar, strip
 from intra_search.scenes.synthetic.road import FARTHEST, NEAREST, Points, Road
 from intra_search.scenes.synthetic.weather import Color, Weather
@@ -35,13 +36,17 @@ class Pavement(NamedTuple):
     """Where in the noise the scene lies, in tile pixels."""
 
 
-def sample_pavement(chance: Chance, road: Road, weather: Weather) -> Pavement:
+def sample_pavement(chance: Chance, road: Road, weather: Weather, side_street: Span | None) -> Pavement:
     land: Color = chance.choice(((96, 112, 66), (112, 116, 76), (122, 112, 92), (128, 126, 122)))
     tone = chance.normal(98.0, 13.0) * (1.0 - 0.32 * weather.wet)
     asphalt: Color = (tone, tone * chance.uniform(0.98, 1.01), tone * chance.uniform(0.97, 1.05))
     left, right = road.left - road.margin, road.right + road.margin
-    patches = [Patch(strip(NEAREST, FARTHEST, side, side + width)[0], color) for side, width, color in _verges(chance, road)]
+    patches = [
+        Patch(strip(NEAREST, FARTHEST, side, side + width)[0], color) for side, width, color in _verges(chance, road)
+    ]
     patches.append(Patch(strip(NEAREST, FARTHEST, left, right)[0], asphalt))
+    if side_street is not None:
+        patches.append(Patch(crossbar(*side_street, left - 60.0, right + 60.0)[0], asphalt))
     patches += _repairs(chance, road, tone)
     return Pavement(
         land=land,
@@ -77,7 +82,11 @@ def _repairs(chance: Chance, road: Road, tone: float) -> list[Patch]:
     for _ in range(chance.integer(0, 3)):
         grey = tone * chance.uniform(0.72, 1.2)
         s, t = chance.uniform(3.0, 40.0), chance.uniform(left, right - 1.5)
-        patches.append(Patch(strip(s, s + chance.uniform(2, 14), t, min(right, t + chance.uniform(0.8, 3.4)))[0], (grey, grey, grey)))
+        patches.append(
+            Patch(
+                strip(s, s + chance.uniform(2, 14), t, min(right, t + chance.uniform(0.8, 3.4)))[0], (grey, grey, grey)
+            )
+        )
     for _ in range(chance.integer(0, 4)):
         patches.append(Patch(_crack(chance, left, right), (tone * 0.45, tone * 0.45, tone * 0.46)))
     if chance.happens(0.18):
@@ -94,7 +103,7 @@ def _crack(chance: Chance, left: float, right: float) -> Points:
     s, t, width = chance.uniform(2.0, 25.0), chance.uniform(left, right), chance.uniform(0.04, 0.12)
     step_s, step_t = (chance.uniform(1.0, 3.0), 0.15) if chance.happens(0.6) else (0.15, 0.7)
     line = np.array([(step_s * chance.uniform(0.6, 1.4), step_t * chance.uniform(-1.0, 1.3)) for _ in range(num)])
-    line = np.cumsum(line, axis=0) + (s, t)
+    line = np.cumsum(line, axis=0) + np.array([s, t])
     side = np.array([0.0, width]) if step_s > step_t else np.array([width, 0.0])
     return np.concatenate([line - side / 2, line[::-1] + side / 2])
 
@@ -126,7 +135,12 @@ def _shadows(chance: Chance, road: Road, weather: Weather) -> list[Shade]:
             shades += [Shade(_blob(chance, s, far + chance.uniform(-2.0, 2.0)), light) for _ in range(2)]
             s += chance.uniform(4.0, 14.0)
         elif kind < 0.7:
-            corners = [(s, near), (s + 0.3, near), (s + 0.3 + slant * (far - near), far), (s + slant * (far - near), far)]
+            corners = [
+                (s, near),
+                (s + 0.3, near),
+                (s + 0.3 + slant * (far - near), far),
+                (s + slant * (far - near), far),
+            ]
             shades.append(Shade(np.array(corners), light))
             s += chance.uniform(12.0, 28.0)
         else:

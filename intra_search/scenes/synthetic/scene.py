@@ -6,19 +6,29 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from intra_search.scenes.synthetic.areas import (
-    sample_median,
-    sample_no_parking,
-    sample_reduction,
-    sample_roadside,
+from intra_search.scenes.synthetic.areas import sample_area, sample_median
+from intra_search.scenes.synthetic.atmosphere import (
+    Atmosphere,
+    add_glow,
+    add_haze,
+    add_rain,
+    finish,
+    paint_sky,
+    reflect,
+    sample_atmosphere,
 )
-from intra_search.scenes.synthetic.atmosphere import Atmosphere, add_glow, add_haze, add_rain, finish, paint_sky, reflect, sample_atmosphere
 from intra_search.scenes.synthetic.camera import Camera, View, sample_camera
 from intra_search.scenes.synthetic.canvas import Canvas
 from intra_search.scenes.synthetic.chance import Chance
 from intra_search.scenes.synthetic.face import Thing
 from intra_search.scenes.synthetic.hood import Hood, draw_hood, sample_hood
-from intra_search.scenes.synthetic.junction import line_spans, sample_junction, sample_junction_markings
+from intra_search.scenes.synthetic.junction import (
+    Junction,
+    line_spans,
+    sample_junction,
+    sample_junction_markings,
+    side_street,
+)
 from intra_search.scenes.synthetic.lane_lines import sample_lines, sample_style
 from intra_search.scenes.synthetic.light import GAIN_ONE, ground_gain, ground_texture, worn_cover
 from intra_search.scenes.synthetic.marking import Marking
@@ -57,7 +67,7 @@ def draw_scene(seed: int, index: int, height: int, width: int) -> tuple[Image, I
     things = [vehicle_thing(vehicle, world.camera.across, weather) for vehicle in world.vehicles]
     canvas.draw_things(world.roadside + things)
     if weather.wet:
-        reflect(canvas.image, horizon, weather.wet)
+        reflect(canvas, horizon, weather.wet)
     if weather.kind in ("night", "dusk", "rain"):
         add_glow(canvas, world.vehicles, weather)
     if weather.kind == "rain":
@@ -65,7 +75,7 @@ def draw_scene(seed: int, index: int, height: int, width: int) -> tuple[Image, I
     if world.hood is not None:
         draw_hood(canvas, world.hood, weather)
     finish(canvas.image, weather, world.atmosphere)
-    return canvas.image, canvas.labels
+    return canvas.image, canvas.finished_labels()
 
 
 def sample_world(chance: Chance) -> World:
@@ -76,31 +86,29 @@ def sample_world(chance: Chance) -> World:
     yellow = (chance.uniform(205, 235), chance.uniform(150, 180), chance.uniform(30, 75))
     camera = sample_camera(chance, road)
     vehicles = sample_traffic(chance, road, weather)
-    pavement = sample_pavement(chance, road, weather)
+    junction = sample_junction(chance)
+    pavement = sample_pavement(chance, road, weather, side_street(junction))
     return World(
         road=road,
         camera=camera,
         weather=weather,
         atmosphere=sample_atmosphere(chance),
         pavement=pavement._replace(shades=pavement.shades + vehicle_shades(vehicles, weather)),
-        markings=sample_markings(chance, road),
+        markings=sample_markings(chance, road, junction),
         paints=((white * worn, white * worn, (white - 4) * worn), yellow),
         vehicles=vehicles,
-        roadside=sample_surroundings(chance, road, weather),
+        roadside=sample_surroundings(chance, road, weather, side_street(junction)),
         hood=sample_hood(chance),
     )
 
 
-def sample_markings(chance: Chance, road: Road) -> list[Marking]:
+def sample_markings(chance: Chance, road: Road, junction: Junction | None) -> list[Marking]:
     """All paint of a road, in the order in which it is laid."""
-    junction = sample_junction(chance)
     spans = line_spans(junction)
     end = junction.stop - 1.0 if junction else FARTHEST
     solid_before = end - chance.uniform(8.0, 30.0) if junction and junction.is_crossroad else FARTHEST
-    markings = sample_no_parking(chance, road, end) if junction is None else []
-    markings += sample_reduction(chance, road, end)
+    markings = sample_area(chance, road, end)
     markings += sample_median(chance, road, spans)
-    markings += sample_roadside(chance, road, end)
     markings += sample_lines(chance, road, sample_style(chance), spans, solid_before)
     if junction:
         markings += sample_junction_markings(chance, road, junction)
@@ -108,9 +116,9 @@ def sample_markings(chance: Chance, road: Road) -> list[Marking]:
 
 
 def _horizon(view: View) -> int:
-    """First row that can show ground, at the picture's higher side of a leaning horizon, and under a crest."""
-    lean = abs(view.camera.roll) * view.width / 2 + 0.012 * view.focal
-    return int(min(max(view.horizon - lean, 0), view.height - 2))
+    """First row that shows ground, on the higher side of a leaning horizon."""
+    row = min(view.horizon_row(0.0), view.horizon_row(float(view.width)))
+    return int(min(max(row, 0), view.height - 2))
 
 
 def _draw_ground(canvas: Canvas, world: World) -> None:
@@ -122,12 +130,13 @@ def _draw_ground(canvas: Canvas, world: World) -> None:
     canvas.draw_land(lit(pavement.land, weather))
     canvas.draw_patches([patch._replace(color=lit(patch.color, weather)) for patch in pavement.patches])
     bright = 1.25 if weather.kind == "night" else 1.0
-    layer = canvas.draw_markings(world.markings, [lit(paint, weather, bright) for paint in world.paints])
+    colors = np.array([lit(paint, weather, bright) for paint in world.paints], np.float32)
+    paints = canvas.draw_markings(world.markings)
     texture = ground_texture(view, top, pavement)
     painted = np.flatnonzero(canvas.labels[top:])
     ground = image[top:].reshape(-1, 3)
     cover = worn_cover(texture.reshape(-1, 3)[painted, 2], pavement.wear)[:, None]
-    fresh = layer[top:].reshape(-1, 3)[painted]
+    fresh = colors[paints[top:].ravel()[painted]]
     ground[painted] = (fresh * cover + ground[painted] * (1 - cover)).astype(np.uint8)
     gain = ground_gain(view, top, texture, pavement, weather)
     image[top:] = cv2.multiply(image[top:], cv2.merge((gain, gain, gain)), scale=1 / GAIN_ONE)

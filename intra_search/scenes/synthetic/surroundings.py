@@ -1,9 +1,11 @@
 """What stands beside the road: houses, trees, lamp posts, guard rails, the skyline."""
 
 import math
+from itertools import pairwise
 
 from intra_search.scenes.synthetic.chance import Chance
 from intra_search.scenes.synthetic.face import Corner, Face, Thing, across, along, shaded
+from intra_search.scenes.synthetic.lane_lines import Span
 from intra_search.scenes.synthetic.road import FARTHEST, Road
 from intra_search.scenes.synthetic.weather import Color, Weather
 
@@ -14,8 +16,8 @@ _FLOOR = 3.2
 _LIT_WINDOW: Color = (235, 195, 120)
 
 
-def sample_surroundings(chance: Chance, road: Road, weather: Weather) -> list[Thing]:
-    """Both roadsides. The road may be hidden by what stands in its bend, as it would be."""
+def sample_surroundings(chance: Chance, road: Road, weather: Weather, side_street: Span | None) -> list[Thing]:
+    """Both roadsides, clear where a street joins. What stands in a bend hides the road behind it, as it would."""
     things: list[Thing] = []
     for side in (-1.0, 1.0):
         edge = (road.right if side > 0 else -road.left) + road.margin
@@ -27,8 +29,15 @@ def sample_surroundings(chance: Chance, road: Road, weather: Weather) -> list[Th
         if chance.happens(0.5):
             things += _lamp_posts(chance, side, edge + 0.8, weather)
         if chance.happens(0.3):
-            things.append(_rail(side * (edge + 0.4), weather))
-    return things
+            things += _rail(side * (edge + 0.4), weather)
+    if side_street is None:
+        return things
+    start, end = side_street[0] - 3.0, side_street[1] + 3.0
+    return [thing for thing in things if thing.distance < start or _nearest(thing) > end]
+
+
+def _nearest(thing: Thing) -> float:
+    return min(corner[0] for face in thing.faces for corner in face.corners)
 
 
 def _street(chance: Chance, side: float, edge: float, weather: Weather) -> list[Thing]:
@@ -97,15 +106,19 @@ def _lamp_posts(chance: Chance, side: float, edge: float, weather: Weather) -> l
         reach = t - side * 2.2
         arm = [(s, t, 7.6), (s, reach, 7.9), (s, reach, 8.05), (s, t, 7.9)]
         head = across(s, min(reach, reach + side * 0.8), max(reach, reach + side * 0.8), 7.8, 7.95)
-        things.append(Thing(s, [Face(across(s, t - 0.08, t + 0.08, 0, 7.8), color), Face(arm, color), Face(head, lamp)]))
+        things.append(
+            Thing(s, [Face(across(s, t - 0.08, t + 0.08, 0, 7.8), color), Face(arm, color), Face(head, lamp)])
+        )
         s += chance.uniform(24.0, 32.0)
     return things
 
 
-def _rail(t: float, weather: Weather) -> Thing:
+def _rail(t: float, weather: Weather) -> list[Thing]:
     """A steel band in pieces that follow the bend."""
-    stations = (4.0, 8.0, 12.0, 17.0, 23.0, 30.0, 40.0, 52.0, 66.0, 82.0, FARTHEST)
-    pieces = list(zip(stations, stations[1:], strict=False))[::-1]
-    faces = [Face(along(t, start, end, 0.42, 0.75), shaded((150, 152, 155), weather, start)) for start, end in pieces]
-    faces += [Face(across(s, t - 0.06, t + 0.06, 0.0, 0.7), shaded((110, 112, 115), weather, s)) for s in stations[:-1]]
-    return Thing(FARTHEST, faces)
+    stations = (2.5, 5.0, 8.0, 12.0, 17.0, 23.0, 30.0, 40.0, 52.0, 66.0, 82.0, FARTHEST)
+    things = []
+    for start, end in pairwise(stations):
+        post = Face(across(start, t - 0.06, t + 0.06, 0.0, 0.7), shaded((110, 112, 115), weather, start))
+        band = Face(along(t, start, end, 0.42, 0.75), shaded((150, 152, 155), weather, start))
+        things.append(Thing(end, [post, band]))
+    return things

@@ -59,7 +59,9 @@ def _sample_vehicle(chance: Chance, s: float, t: float, *, oncoming: bool, lamps
     kind = chance.share()
     if kind < 0.76:
         height = chance.uniform(1.42, 1.75)
-        return Vehicle(s, t, chance.uniform(4.1, 4.9), chance.uniform(1.75, 1.9), height, 0.62 * height, color, oncoming, lamps_on)
+        return Vehicle(
+            s, t, chance.uniform(4.1, 4.9), chance.uniform(1.75, 1.9), height, 0.62 * height, color, oncoming, lamps_on
+        )
     if kind < 0.9:
         height = chance.uniform(1.9, 2.3)
         return Vehicle(s, t, chance.uniform(4.9, 5.6), 1.95, height, 0.58 * height, color, oncoming, lamps_on)
