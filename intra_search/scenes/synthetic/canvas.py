@@ -64,8 +64,8 @@ class Canvas:
             cv2.fillPoly(codes, shapes, label + _PAINT_CODE * paint, cv2.LINE_8, SHIFT - 1)
         # Pixel j of the small picture has its middle where pixel 2 j of the large one has it.
         small = np.ascontiguousarray(codes[::2, ::2])
-        self.labels = small & (_PAINT_CODE - 1)
-        return small // _PAINT_CODE
+        self.labels = small & np.uint8(_PAINT_CODE - 1)
+        return small // np.uint8(_PAINT_CODE)
 
     def draw_things(self, things: Sequence[Thing]) -> None:
         """Draws things over all that is there, the farthest first; what they hide loses its label."""

@@ -75,7 +75,7 @@ def _headlights(view: View, distance: Floats, strength: float) -> Floats:
     spread = distance / (2.2 + 0.16 * distance)
     cone = np.exp(-((across[None, :] * spread) ** 2))
     along = np.exp(-distance / 26.0) * np.minimum(1.0, distance / 7.0)
-    gain: Floats = 1.0 + np.float32(4.2 * strength) * (cone * along - np.float32(0.14))
+    gain: Floats = 1.0 + np.float32(3.6 * strength) * (cone * along - np.float32(0.14))
     return gain
 
 
