@@ -1,5 +1,7 @@
 """Painted areas: hatching, parking bays, no-parking grids, speed reduction blocks."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from intra_search.scenes.synthetic.chance import Chance
@@ -23,10 +25,20 @@ def sample_median(chance: Chance, road: Road, spans: list[Span]) -> list[Marking
     return [Marking(CHEVRON_YELLOW, YELLOW, part) for part in stripes]
 
 
-def sample_gore(chance: Chance, road: Road, end: float) -> list[Marking]:
+def sample_area(chance: Chance, road: Road, end: float) -> list[Marking]:
+    """At most one painted area before the junction at `end`."""
+    kind = chance.share()
+    if kind < 0.14:
+        return _gore(chance, road, end)
+    if kind < 0.28:
+        return _parking(chance, road, end)
+    if kind < 0.42:
+        return _no_parking(chance, road, end)
+    return _reduction(chance, road, end) if kind < 0.53 else []
+
+
+def _gore(chance: Chance, road: Road, end: float) -> list[Marking]:
     """White hatching that closes the own direction's left or right side: a wedge with a solid outline and chevrons."""
-    if not chance.happens(0.14):
-        return []
     start = chance.uniform(3.0, 12.0)
     length = min(chance.uniform(18.0, 35.0), end - start - 1.0)
     if length < 8.0:
@@ -38,7 +50,10 @@ def sample_gore(chance: Chance, road: Road, end: float) -> list[Marking]:
     inner = edge + side * width
     outline = wedge(start, start + length, (edge, inner), (edge + side * 0.15, inner + side * 0.15))
     starts = np.arange(start + 2.0, start + length - 1.0, period)
-    return [Marking(2 if paint == YELLOW else 1, paint, outline), Marking(label, paint, _hatch(starts, start, length, edge, inner, stroke))]
+    return [
+        Marking(2 if paint == YELLOW else 1, paint, outline),
+        Marking(label, paint, _hatch(starts, start, length, edge, inner, stroke)),
+    ]
 
 
 def _hatch(starts: Points, start: float, length: float, edge: float, inner: float, stroke: float) -> Points:
@@ -55,10 +70,8 @@ def _hatch(starts: Points, start: float, length: float, edge: float, inner: floa
     return corners
 
 
-def sample_parking(chance: Chance, road: Road, end: float) -> list[Marking]:
+def _parking(chance: Chance, road: Road, end: float) -> list[Marking]:
     """Bays along the right edge."""
-    if not chance.happens(0.14) or end < 14.0:
-        return []
     start, width, depth, bay = chance.uniform(NEAREST, 8.0), 0.12, 2.2, chance.uniform(5.5, 6.5)
     num = int(min(chance.integer(3, 8), (end - start) // bay))
     if num < 1:
@@ -66,20 +79,20 @@ def sample_parking(chance: Chance, road: Road, end: float) -> list[Marking]:
     inner = road.right - depth if road.margin < depth else road.right + 0.15
     stop = start + num * bay
     lines = [strip(start, stop, inner, inner + width), strip(start, stop, inner + depth, inner + depth + width)]
-    rungs = start + bay * np.arange(num + 1)
+    rungs: Points = start + bay * np.arange(num + 1, dtype=np.float64)
     lines.append(bars(rungs, np.full(num + 1, inner + width / 2 + depth / 2), width, depth - width))
     return [Marking(PARKING, WHITE, part) for part in lines]
 
 
-def sample_no_parking(chance: Chance, road: Road, end: float) -> list[Marking]:
+def _no_parking(chance: Chance, road: Road, end: float) -> list[Marking]:
     """The grid before an exit that must be kept clear."""
-    if not chance.happens(0.11) or end < 16.0:
-        return []
-    start = chance.uniform(5.0, min(end - 9.0, 14.0))
+    start = chance.uniform(4.0, 11.0)
     length, width = chance.uniform(5.0, 8.0), 0.2
     left, right = (0.3 if chance.happens(0.5) else road.right - road.lane_width), road.right - 0.3
     paint = YELLOW if chance.happens(0.8) else WHITE
     stop = start + length
+    if stop > end:
+        return []
     parts = [crossbar(start, start + width, left, right), crossbar(stop - width, stop, left, right)]
     parts += [strip(start + width, stop - width, side, side + width) for side in (left, right - width)]
     parts += _diagonals(start, stop, left, right, width)
@@ -91,17 +104,15 @@ def _diagonals(start: float, stop: float, left: float, right: float, width: floa
     num = max(1, round((right - left) / 3.0))
     edges = np.linspace(left, right, num + 1).tolist()
     parts = []
-    for near, far in zip(edges, edges[1:], strict=False):
+    for near, far in pairwise(edges):
         slope = (stop - start - 2 * width) / (far - near)
         parts.append(slanted(np.array([start]), near, far, slope=slope, width=2 * width))
         parts.append(slanted(np.array([stop - 2 * width]), near, far, slope=-slope, width=2 * width))
     return parts
 
 
-def sample_reduction(chance: Chance, road: Road, end: float) -> list[Marking]:
+def _reduction(chance: Chance, road: Road, end: float) -> list[Marking]:
     """Blocks along both sides of every own lane (fishbone), or groups of bars across."""
-    if not chance.happens(0.13):
-        return []
     start, stop = chance.uniform(NEAREST, 8.0), min(end - 2.0, chance.uniform(35.0, 60.0))
     if stop - start < 6.0:
         return []
@@ -123,6 +134,6 @@ def sample_reduction(chance: Chance, road: Road, end: float) -> list[Marking]:
 
 def _blocks(starts: Points, line: float, direction: float) -> Points:
     """(P, 4, 2) parallelograms beside a lane line, on the side of `direction`."""
-    near, far = line + direction * 0.2, line + direction * 0.65
+    near, far = line + direction * 0.2, line + direction * 0.55
     left, right = min(near, far), max(near, far)
     return slanted(starts[(starts >= NEAREST) & (starts < FARTHEST)], left, right, slope=0.5 * direction, width=1.0)

@@ -39,7 +39,12 @@ PARTS: dict[int, tuple[Part, ...]] = {
     LEFT: _mirrored(_TURN_RIGHT),
     RIGHT: _TURN_RIGHT,
     LEFT_RIGHT: (*_TURN_RIGHT, *_mirrored(_TURN_RIGHT)),
-    THROUGH_U: (_SHAFT, _TIP, ((0.6, -0.1), (1.2, -0.1), (1.6, -0.8), (1.0, -0.8)), ((1.3, -0.55), (1.3, -1.05), (-0.4, -0.8))),
+    THROUGH_U: (
+        _SHAFT,
+        _TIP,
+        ((0.6, -0.1), (1.2, -0.1), (1.6, -0.8), (1.0, -0.8)),
+        ((1.3, -0.55), (1.3, -1.05), (-0.4, -0.8)),
+    ),
 }
 
 
@@ -51,9 +56,9 @@ def arrow(label: int, station: float, center: float, length: float) -> list[Mark
 def lane_arrows(lane: int, num_lanes: int) -> tuple[int, ...]:
     """Arrows that lane 0 … num_lanes - 1, from the left, may carry before a junction."""
     if num_lanes == 1:
-        return (THROUGH_BOTH, THROUGH_LEFT, THROUGH_RIGHT, LEFT_RIGHT, THROUGH, LEFT, RIGHT)
+        return (THROUGH_BOTH, THROUGH_LEFT, THROUGH_RIGHT, LEFT_RIGHT, THROUGH, THROUGH, LEFT, RIGHT)
     if lane == 0:
-        return (LEFT, LEFT, THROUGH_LEFT, THROUGH_LEFT, U_TURN, U_TURN, THROUGH_U)
+        return (LEFT, LEFT, LEFT, THROUGH_LEFT, THROUGH_LEFT, U_TURN, U_TURN, THROUGH_U)
     if lane == num_lanes - 1:
         return (RIGHT, RIGHT, THROUGH_RIGHT, THROUGH_RIGHT, THROUGH)
     return (THROUGH, THROUGH, THROUGH, THROUGH_LEFT, LEFT)

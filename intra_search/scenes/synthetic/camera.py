@@ -60,6 +60,11 @@ class View:
         """Row of the horizon of flat ground, in the middle of the picture."""
         return self.center[1] + self.focal * math.tan(self.camera.pitch)
 
+    def horizon_row(self, column: float) -> float:
+        """Row of the horizon at a column; it leans when the camera rolls."""
+        by_column, by_row, constant = (float(entry) for entry in self.ground_map()[2])
+        return -(by_column * column + constant) / by_row
+
     def project(self, points: Points, above: Points | float = 0.0) -> Points:
         """(N, 2) column and row in pixels, of (N, 2) road coordinates. The middle of the first pixel is 0, 0."""
         seen = (self.road.ground(points, above) - self._position) @ self._rotation
@@ -77,7 +82,11 @@ class View:
         """(3, 3) homography from pixels to metres right and ahead of the camera on flat ground."""
         column, row = self.center
         rays = self._rotation @ np.array(
-            [[1 / self.focal, 0, (0.5 - column) / self.focal], [0, -1 / self.focal, (row - 0.5) / self.focal], [0, 0, 1]]
+            [
+                [1 / self.focal, 0, (0.5 - column) / self.focal],
+                [0, -1 / self.focal, (row - 0.5) / self.focal],
+                [0, 0, 1],
+            ]
         )
         return np.stack([self.camera.height * rays[0], self.camera.height * rays[2], -rays[1]])
 

@@ -6,12 +6,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from intra_search.scenes.synthetic.camera import SHIFT, Pixels, View
+from intra_search.scenes.synthetic.camera import SHIFT, View, fixed_point
+from intra_search.scenes.synthetic.face import Thing
 from intra_search.scenes.synthetic.marking import Marking
-from intra_search.scenes.synthetic.road import Points
+from intra_search.scenes.synthetic.pavement import Patch
 from intra_search.scenes.synthetic.weather import Color
 
 Image = NDArray[np.uint8]
+
+HIDDEN = 254
+"""Label of things until the picture is done: wet ground mirrors them, they do not mirror."""
+_PAINT_CODE = 64
+"""Codes are label + 64 paint while markings are drawn."""
 
 
 class Canvas:
@@ -22,26 +28,61 @@ class Canvas:
         self.image: Image = np.zeros((view.height, view.width, 3), np.uint8)
         self.labels: Image = np.zeros((view.height, view.width), np.uint8)
 
-    def fill(self, points: Points, color: Color, above: Points | float = 0.0) -> None:
-        """Fills one polygon given in road coordinates, at a height above the road, in the image alone."""
-        if len(points):
-            cv2.fillPoly(self.image, [self.view.fixed(points, above)], color, cv2.LINE_8, SHIFT)
-
-    def cover(self, corners: Pixels, color: Color, label: int = 0) -> None:
-        """Fills one polygon of pixels that hides everything so far, in image and labels."""
+    def draw_land(self, color: Color) -> None:
+        """Fills everything below the horizon, which leans with the camera."""
+        height, width = self.view.height, self.view.width
+        left, right = self.view.horizon_row(0.0), self.view.horizon_row(float(width))
+        corners = fixed_point(np.array([(0.0, left), (width, right), (width, height), (0.0, height)]))
         cv2.fillPoly(self.image, [corners], color, cv2.LINE_8, SHIFT)
-        cv2.fillPoly(self.labels, [corners], label, cv2.LINE_8, SHIFT)
 
-    def draw_markings(self, markings: Sequence[Marking], colors: Sequence[Color]) -> Image:
-        """Draws all markings into the labels; returns the layer of paint, (H, W, 4): colour times cover, and cover."""
-        layer: Image = np.zeros((self.view.height, self.view.width, 4), np.uint8)
+    def draw_patches(self, patches: Sequence[Patch]) -> None:
+        """Fills pieces of ground in the image alone."""
+        kept = [patch for patch in patches if len(patch.corners)]
+        corners = self.view.fixed(np.concatenate([patch.corners for patch in kept]))
+        first = 0
+        for patch in kept:
+            last = first + len(patch.corners)
+            cv2.fillPoly(self.image, [corners[first:last]], patch.color, cv2.LINE_8, SHIFT)
+            first = last
+
+    def draw_markings(self, markings: Sequence[Marking]) -> Image:
+        """Draws all markings into the labels; returns the paint of every pixel (H, W), of `labels` > 0.
+
+        OpenCV fills every pixel that an outline touches, half a pixel too much on either side. At twice the size it
+        is a quarter: thin lines far away stay whole, and a small picture has nearly the share of paint of a large one.
+        """
+        view = self.view
+        codes: Image = np.zeros((2 * view.height, 2 * view.width), np.uint8)
         kept = [marking for marking in markings if len(marking.polygons)]
-        corners = self.view.fixed(np.concatenate([marking.polygons.reshape(-1, 2) for marking in kept]))
+        corners = view.fixed(np.concatenate([marking.polygons.reshape(-1, 2) for marking in kept]))
         first = 0
         for label, paint, polygons in kept:
             num, size = polygons.shape[:2]
             shapes = list(corners[first : first + num * size].reshape(num, size, 2))
             first += num * size
-            cv2.fillPoly(self.labels, shapes, label, cv2.LINE_8, SHIFT)
-            cv2.fillPoly(layer, shapes, (*colors[paint], 255), cv2.LINE_8, SHIFT)
-        return layer
+            # One fractional bit less doubles the coordinates.
+            cv2.fillPoly(codes, shapes, label + _PAINT_CODE * paint, cv2.LINE_8, SHIFT - 1)
+        # Pixel j of the small picture has its middle where pixel 2 j of the large one has it.
+        small = np.ascontiguousarray(codes[::2, ::2])
+        self.labels = small & np.uint8(_PAINT_CODE - 1)
+        return small // np.uint8(_PAINT_CODE)
+
+    def draw_things(self, things: Sequence[Thing]) -> None:
+        """Draws things over all that is there, the farthest first; what they hide loses its label."""
+        faces = [face for thing in sorted(things, key=lambda thing: -thing.distance) for face in thing.faces]
+        if not faces:
+            return
+        points = np.array([corner for face in faces for corner in face.corners])
+        corners = self.view.fixed(points[:, :2], points[:, 2])
+        first = 0
+        for face in faces:
+            last = first + len(face.corners)
+            shape = [corners[first:last]]
+            cv2.fillPoly(self.image, shape, face.color, cv2.LINE_8, SHIFT)
+            cv2.fillPoly(self.labels, shape, HIDDEN, cv2.LINE_8, SHIFT)
+            first = last
+
+    def finished_labels(self) -> Image:
+        """Labels with nothing where things hide the road."""
+        self.labels[self.labels == HIDDEN] = 0
+        return self.labels

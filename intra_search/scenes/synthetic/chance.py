@@ -1,5 +1,6 @@
 """Random draws of one scene. All of them are made before the first pixel, so that no draw depends on the size."""
 
+import math
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -37,4 +38,4 @@ class Chance:
     def normal(self, mean: float, deviation: float) -> float:
         """Nearly normal: the sum of four uniforms, so within 3.5 deviations (no scene turns off the picture)."""
         total = self.share() + self.share() + self.share() + self.share()
-        return mean + deviation * (total - 2.0) * 3.0**0.5
+        return mean + deviation * (total - 2.0) * math.sqrt(3.0)

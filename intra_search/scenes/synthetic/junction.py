@@ -25,14 +25,21 @@ class Junction(NamedTuple):
 
 
 def sample_junction(chance: Chance) -> Junction | None:
-    if not chance.happens(0.62):
+    if not chance.happens(0.5):
         return None
     stop = chance.uniform(6.0, 26.0)
     zebra = stop + chance.uniform(1.2, 3.0)
     length = chance.uniform(3.0, 5.0)
-    is_crossroad = chance.happens(0.7)
+    is_crossroad = chance.happens(0.78)
     depth = chance.uniform(14.0, 26.0) if is_crossroad else chance.uniform(1.2, 3.0)
     return Junction(stop, zebra, length, zebra + length + depth, is_crossroad)
+
+
+def side_street(junction: Junction | None) -> Span | None:
+    """Where a street crosses the road."""
+    if junction is None or not junction.is_crossroad:
+        return None
+    return junction.zebra + junction.zebra_length, junction.end
 
 
 def line_spans(junction: Junction | None) -> list[Span]:
@@ -96,8 +103,11 @@ def _diamonds(chance: Chance, road: Road, stop: float) -> list[Marking]:
     markings: list[Marking] = []
     for station in (first, first - 12.0):
         if station > NEAREST:
-            markings += [Marking(DIAMOND, WHITE, part) for lane in range(road.num_right) for part in
-                         _diamond(station, road.lane_center(lane))]
+            markings += [
+                Marking(DIAMOND, WHITE, part)
+                for lane in range(road.num_right)
+                for part in _diamond(station, road.lane_center(lane))
+            ]
     return markings
 
 

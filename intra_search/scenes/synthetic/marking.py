@@ -82,7 +82,9 @@ def crossbar(start: float, end: float, left: float, right: float) -> Points:
 
 
 def slanted(starts: Points, left: float, right: float, *, slope: float, width: float) -> Points:
-    """(P, 4, 2) diagonal stripes from (start, left) to (start + slope (right - left), right), `width` along the road."""
+    """(P, 4, 2) diagonal stripes from (start, left) to (start + slope (right - left), right).
+
+    `width` is measured along the road."""
     ends = starts + slope * (right - left)
     stripes = np.empty((len(starts), 4, 2))
     stripes[..., 0] = np.stack([starts, ends, ends + width, starts + width], axis=1)

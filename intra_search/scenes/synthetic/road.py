@@ -15,7 +15,7 @@ Points = NDArray[np.float64]
 
 NEAREST = 1.5
 """Metres; nothing on the ground is drawn nearer, which is always below the picture."""
-FARTHEST = 110.0
+FARTHEST = 100.0
 
 
 class Road(NamedTuple):
@@ -72,7 +72,7 @@ def sample_road(chance: Chance) -> Road:
     median = chance.uniform(1.6, 3.2) if two_way and chance.happens(0.22) else 0.0
     return Road(
         curvature=chance.normal(0.0, 0.0016),
-        curvature_rate=chance.normal(0.0, 2e-5),
+        curvature_rate=chance.normal(0.0, 1e-5),
         crest=chance.uniform(-1.2e-4, 1.5e-4),
         num_right=num_right,
         num_left=num_left,

@@ -1,58 +1,143 @@
 """One drawn road scene."""
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from intra_search.scenes.synthetic.areas import sample_gore, sample_median, sample_no_parking, sample_parking, sample_reduction
-from intra_search.scenes.synthetic.camera import View, sample_camera
+from intra_search.scenes.synthetic.areas import sample_area, sample_median
+from intra_search.scenes.synthetic.atmosphere import (
+    Atmosphere,
+    add_glow,
+    add_haze,
+    add_rain,
+    finish,
+    paint_sky,
+    reflect,
+    sample_atmosphere,
+)
+from intra_search.scenes.synthetic.camera import Camera, View, sample_camera
 from intra_search.scenes.synthetic.canvas import Canvas
 from intra_search.scenes.synthetic.chance import Chance
-from intra_search.scenes.synthetic.junction import line_spans, sample_junction, sample_junction_markings
+from intra_search.scenes.synthetic.face import Thing
+from intra_search.scenes.synthetic.hood import Hood, draw_hood, sample_hood
+from intra_search.scenes.synthetic.junction import (
+    Junction,
+    line_spans,
+    sample_junction,
+    sample_junction_markings,
+    side_street,
+)
 from intra_search.scenes.synthetic.lane_lines import sample_lines, sample_style
-from intra_search.scenes.synthetic.marking import Marking, strip
-from intra_search.scenes.synthetic.road import FARTHEST, NEAREST, Road, sample_road
-from intra_search.scenes.synthetic.weather import lit, sample_weather
+from intra_search.scenes.synthetic.light import GAIN_ONE, ground_gain, ground_texture, worn_cover
+from intra_search.scenes.synthetic.marking import Marking
+from intra_search.scenes.synthetic.pavement import Pavement, sample_pavement
+from intra_search.scenes.synthetic.road import FARTHEST, Road, sample_road
+from intra_search.scenes.synthetic.surroundings import sample_surroundings
+from intra_search.scenes.synthetic.traffic import Vehicle, sample_traffic, vehicle_shades, vehicle_thing
+from intra_search.scenes.synthetic.weather import Color, Weather, lit, sample_weather
+
+Image = NDArray[np.uint8]
 
 
-def draw_scene(seed: int, index: int, height: int, width: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+class World(NamedTuple):
+    """Everything of a scene that does not depend on the picture's size."""
+
+    road: Road
+    camera: Camera
+    weather: Weather
+    atmosphere: Atmosphere
+    pavement: Pavement
+    markings: list[Marking]
+    paints: tuple[Color, Color]
+    vehicles: list[Vehicle]
+    roadside: list[Thing]
+    hood: Hood | None
+
+
+def draw_scene(seed: int, index: int, height: int, width: int) -> tuple[Image, Image]:
     """Image (H, W, 3) RGB and labels (H, W) of scene `index`: ApolloScape's train ids, 255 on the own hood.
 
     The same arguments always give the same bytes; another size shows the same scene."""
-    chance = Chance(seed, index)
+    world = sample_world(Chance(seed, index))
+    canvas = Canvas(View(world.camera, world.road, height, width))
+    _draw_ground(canvas, world)
+    weather, horizon = world.weather, _horizon(canvas.view)
+    things = [vehicle_thing(vehicle, world.camera.across, weather) for vehicle in world.vehicles]
+    canvas.draw_things(world.roadside + things)
+    if weather.wet:
+        reflect(canvas, horizon, weather.wet)
+    if weather.kind in ("night", "dusk", "rain"):
+        add_glow(canvas, world.vehicles, weather)
+    if weather.kind == "rain":
+        add_rain(canvas.image, world.atmosphere)
+    if world.hood is not None:
+        draw_hood(canvas, world.hood, weather)
+    finish(canvas.image, weather, world.atmosphere)
+    return canvas.image, canvas.finished_labels()
+
+
+def sample_world(chance: Chance) -> World:
+    """Draws all that a scene holds."""
     road = sample_road(chance)
-    camera = sample_camera(chance, road)
     weather = sample_weather(chance)
-    markings = sample_markings(chance, road)
-    canvas = Canvas(View(camera, road, height, width))
-    horizon = int(max(0, canvas.view.horizon))
-    canvas.image[:horizon] = weather.sky_low
-    canvas.image[horizon:] = lit((90, 110, 70), weather)
-    canvas.fill(strip(NEAREST, FARTHEST, road.left - road.margin, road.right + road.margin)[0], lit((95, 95, 98), weather))
-    layer = canvas.draw_markings(markings, [lit((225, 225, 220), weather), lit((215, 165, 50), weather)])
-    place = layer[..., 3] > 0
-    canvas.image[place] = layer[place][:, :3]
-    if weather.kind == "night":
-        canvas.image = canvas.image // 2
-    if chance.happens(0.4):
-        center, axes = (width // 2, round(1.02 * height)), (round(0.45 * width), round(0.1 * height))
-        cv2.ellipse(canvas.image, center, axes, 0, 0, 360, (40, 40, 45), -1)
-        cv2.ellipse(canvas.labels, center, axes, 0, 0, 360, 255, -1)
-    return canvas.image, canvas.labels
-
-
-def sample_markings(chance: Chance, road: Road) -> list[Marking]:
-    """All paint of a road, in the order in which it is laid."""
+    white, worn = chance.uniform(205, 240), chance.uniform(0.9, 1.05)
+    yellow = (chance.uniform(205, 235), chance.uniform(150, 180), chance.uniform(30, 75))
+    camera = sample_camera(chance, road)
+    vehicles = sample_traffic(chance, road, weather)
     junction = sample_junction(chance)
+    pavement = sample_pavement(chance, road, weather, side_street(junction))
+    return World(
+        road=road,
+        camera=camera,
+        weather=weather,
+        atmosphere=sample_atmosphere(chance),
+        pavement=pavement._replace(shades=pavement.shades + vehicle_shades(vehicles, weather)),
+        markings=sample_markings(chance, road, junction),
+        paints=((white * worn, white * worn, (white - 4) * worn), yellow),
+        vehicles=vehicles,
+        roadside=sample_surroundings(chance, road, weather, side_street(junction)),
+        hood=sample_hood(chance),
+    )
+
+
+def sample_markings(chance: Chance, road: Road, junction: Junction | None) -> list[Marking]:
+    """All paint of a road, in the order in which it is laid."""
     spans = line_spans(junction)
     end = junction.stop - 1.0 if junction else FARTHEST
     solid_before = end - chance.uniform(8.0, 30.0) if junction and junction.is_crossroad else FARTHEST
-    markings = sample_no_parking(chance, road, end) if junction is None else []
-    markings += sample_reduction(chance, road, end)
-    markings += sample_parking(chance, road, end)
+    markings = sample_area(chance, road, end)
     markings += sample_median(chance, road, spans)
-    markings += sample_gore(chance, road, end)
     markings += sample_lines(chance, road, sample_style(chance), spans, solid_before)
     if junction:
         markings += sample_junction_markings(chance, road, junction)
     return markings
+
+
+def _horizon(view: View) -> int:
+    """First row that shows ground, on the higher side of a leaning horizon."""
+    row = min(view.horizon_row(0.0), view.horizon_row(float(view.width)))
+    return int(min(max(row, 0), view.height - 2))
+
+
+def _draw_ground(canvas: Canvas, world: World) -> None:
+    """Sky, land, road and paint, in their final light."""
+    view, weather, pavement = canvas.view, world.weather, world.pavement
+    top = _horizon(view)
+    image = canvas.image
+    paint_sky(image, view, weather, world.atmosphere)
+    canvas.draw_land(lit(pavement.land, weather))
+    canvas.draw_patches([patch._replace(color=lit(patch.color, weather)) for patch in pavement.patches])
+    bright = 1.25 if weather.kind == "night" else 1.0
+    colors = np.array([lit(paint, weather, bright) for paint in world.paints], np.float32)
+    paints = canvas.draw_markings(world.markings)
+    texture = ground_texture(view, top, pavement)
+    painted = np.flatnonzero(canvas.labels[top:])
+    ground = image[top:].reshape(-1, 3)
+    cover = worn_cover(texture.reshape(-1, 3)[painted, 2], pavement.wear)[:, None]
+    fresh = colors[paints[top:].ravel()[painted]]
+    ground[painted] = (fresh * cover + ground[painted] * (1 - cover)).astype(np.uint8)
+    gain = ground_gain(view, top, texture, pavement, weather)
+    image[top:] = cv2.multiply(image[top:], cv2.merge((gain, gain, gain)), scale=1 / GAIN_ONE)
+    add_haze(image, view, weather)

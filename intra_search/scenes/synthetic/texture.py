@@ -20,7 +20,8 @@ def _smooth_noise(seed: int, size: int, exponent: float, cutoff: float) -> NDArr
     frequency = np.hypot(rows[:, None], columns[None, :])
     noise = np.fft.irfft2(np.fft.rfft2(white) * np.maximum(frequency, cutoff) ** -exponent, s=(size, size))
     noise -= noise.mean()
-    return (noise / noise.std()).astype(np.float32)
+    scaled: NDArray[np.float32] = (noise / noise.std()).astype(np.float32)
+    return scaled
 
 
 @cache
@@ -29,14 +30,15 @@ def ground_tile() -> Image:
     grain = 0.6 * _smooth_noise(1, GROUND_SIZE, 0.3, 20.0) + 0.5 * _smooth_noise(2, GROUND_SIZE, 1.0, 4.0)
     blotches = _smooth_noise(3, GROUND_SIZE, 2.0, 3.0)
     wear = 0.75 * _smooth_noise(4, GROUND_SIZE, 1.1, 6.0) + 0.6 * _smooth_noise(5, GROUND_SIZE, 0.3, 10.0)
-    tile = np.stack([grain, blotches, wear], axis=-1)
-    tile = np.clip(128 + 40 * tile, 0, 255).astype(np.uint8)
+    tile: Image = np.clip(128 + 40 * np.stack([grain, blotches, wear], axis=-1), 0, 255).astype(np.uint8)
     tile.setflags(write=False)
     return tile
 
 
 @cache
-def sensor_noise() -> NDArray[np.int8]:
-    """(4 M,) standard noise times 16, read from any offset."""
+def sensor_noise() -> Image:
+    """(4 M,) noise of deviation 16 around 128, read from any offset."""
     noise = np.random.default_rng(6).standard_normal(1 << 22, dtype=np.float32)
-    return np.clip(np.rint(16 * noise), -127, 127).astype(np.int8)
+    stored: Image = np.clip(np.rint(128 + 16 * noise), 0, 255).astype(np.uint8)
+    stored.setflags(write=False)
+    return stored

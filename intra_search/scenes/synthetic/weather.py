@@ -33,6 +33,8 @@ class Weather(NamedTuple):
 
 def sample_weather(chance: Chance) -> Weather:
     kind = chance.choice(_KINDS)
+    top: Color
+    low: Color
     exposure = chance.uniform(0.85, 1.15)
     if kind == "sun":
         top, low, ambient = (70, 125, 200), (190, 212, 235), (1.08, 1.03, 0.95)
@@ -49,7 +51,7 @@ def sample_weather(chance: Chance) -> Weather:
         wet = chance.uniform(0.5, 1.0)
         return Weather(kind, top, low, (0.58, 0.62, 0.68), 0.05, 0.12, wet, 0.5, chance.uniform(2, 5), exposure)
     wet = chance.uniform(0.5, 0.9) if chance.happens(0.3) else 0.0
-    return Weather(kind, (6, 8, 16), (24, 22, 30), (0.36, 0.34, 0.36), 0.1, 1.0, wet, 0.0, chance.uniform(3, 7), exposure)
+    return Weather(kind, (6, 8, 16), (24, 22, 30), (0.3, 0.28, 0.3), 0.1, 1.0, wet, 0.0, chance.uniform(3, 7), exposure)
 
 
 def lit(color: Color, weather: Weather, factor: float = 1.0) -> Color:
