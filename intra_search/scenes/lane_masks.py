@@ -1,4 +1,4 @@
-"""CULane's label masks from lane points: strokes 16 pixels broad, numbered from far left to far right."""
+"""CULane's label masks from lane points: strokes 16 pixels broad (of 1640), numbered from far left to far right."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from intra_search.scenes.lane_files import Lane
 
-STROKE = 16
-"""Width of a labelled lane in pixels of a frame 1640 wide, as the official masks have it."""
+STROKE_SHARE = 16 / 1640
+"""Width of a labelled lane as a share of the frame's: 16 pixels in the official masks."""
 _EGO_LEFT, _EGO_RIGHT = 2, 3
 _SHIFT = 4  # fractional bits of a drawn point
 
@@ -20,10 +20,11 @@ def draw_lane_mask(lanes: Mapping[int, Lane], height: int, width: int) -> NDArra
     The points are joined by straight lines; the official script draws a spline through them, which at its spacing of
     ten rows differs by less than a pixel except in the sharpest bends."""
     mask = np.zeros((height, width), np.uint8)
+    stroke = max(1, round(width * STROKE_SHARE))
     for label in sorted(lanes):
         points = np.rint(lanes[label].clip(-(2**15), 2**15) * 2**_SHIFT).astype(np.int32)
         if len(points) > 1:
-            cv2.polylines(mask, [points], False, label, STROKE, cv2.LINE_8, _SHIFT)
+            cv2.polylines(mask, [points], False, label, stroke, cv2.LINE_8, _SHIFT)
     return mask
 
 

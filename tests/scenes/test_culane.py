@@ -63,10 +63,11 @@ def test_lanes_are_numbered_by_slope_from_the_middle() -> None:
 
 
 def test_a_stroke_is_sixteen_pixels_broad() -> None:
-    mask = draw_lane_mask({3: np.array([[100.0, 0.0], [100.0, 99.0]])}, 100, 200)
-    assert set(np.unique(mask).tolist()) == {0, 3}
-    assert abs(int(np.count_nonzero(mask[50])) - 16) <= 1
-    assert abs(np.flatnonzero(mask[50]).mean() - 100) <= 0.5
+    for width, stroke in ((1640, 16), (820, 8), (64, 1)):
+        mask = draw_lane_mask({3: np.array([[30.0, 0.0], [30.0, 99.0]])}, 100, width)
+        assert set(np.unique(mask).tolist()) == {0, 3}
+        assert abs(int(np.count_nonzero(mask[50])) - stroke) <= 1
+        assert abs(np.flatnonzero(mask[50]).mean() - 30) <= 0.5
 
 
 def test_points_far_outside_draw_nothing() -> None:
