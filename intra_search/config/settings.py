@@ -37,11 +37,12 @@ class AugmentSettings(Settings):
 class ScenesSettings(Settings):
     """Which road scenes, how they are split, and what the networks see of them."""
 
-    dataset: Literal["synthetic", "apolloscape", "folder"] = "synthetic"
+    dataset: Literal["synthetic", "apolloscape", "culane", "llamas", "folder"] = "synthetic"
     root: str | None = None
     """Folder of the data set; `synthetic` draws its scenes and has none."""
     classes: Literal["fine", "category"] = "fine"
-    """`fine`: every class of the data set; `category`: one class per category (void, dividing, stopping ...)."""
+    """`fine`: every class of the data set; `category`: one class per category (void, dividing, stopping ...; LLAMAS:
+    its official binary task)."""
     ignored_class: bool = False
     """Train the data set's ignored pixels as one more class (the authors' 37 instead of 36 for ApolloScape)."""
     height: int = Field(default=160, ge=32, multiple_of=8)

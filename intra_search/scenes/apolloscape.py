@@ -9,19 +9,19 @@ The camera's folder is spelled `Camera 5` or `Camera_5`, not always alike in bot
 import logging
 from collections.abc import Iterator, Mapping
 from itertools import chain
-from pathlib import Path
-from typing import NamedTuple
+from pathlib import PurePosixPath
 
 from intra_search.config.settings import ScenesSettings
 from intra_search.errors import SceneError
 from intra_search.scenes.images import (
+    IMAGE_SUFFIXES,
     check_same_size,
     data_root,
-    list_images,
     read_image,
     read_mask,
     sizes_signature,
 )
+from intra_search.scenes.index import ListedFrame, Listing, Scan, indexed
 from intra_search.scenes.labels import (
     SceneClass,
     apolloscape_classes,
@@ -39,38 +39,32 @@ KEPT_ROWS_PER_COLUMN = 1010 / 3384
 """The authors keep the lowest 1010 rows of frames 3384 wide: they cut 1700 of 2710 rows."""
 
 
-class _Files(NamedTuple):
-    image: Path
-    mask: Path
-
-
 class ApolloScapeScenes:
     """All labelled frames below a root. A group is a record of a road, so that both cameras of a moment and the
     near duplicates of one drive stay together."""
 
     def __init__(self, settings: ScenesSettings) -> None:
         """Lists the files. Raises `SettingError` for a missing root, `SceneError` for no frames or a missing mask."""
-        root = data_root(settings.root)
+        self._root = data_root(settings.root)
         self.classes: tuple[SceneClass, ...] = apolloscape_classes()
         self.swap: Mapping[int, int] | None = apolloscape_swap()
+        self.lanes: tuple[int, ...] = ()
         self.splits: Mapping[Split, tuple[int, ...]] | None = None
-        self.scenes: list[SceneName] = []
-        self._files: list[_Files] = []
-        for road_folder in sorted(root.glob("ColorImage_*")):
-            for scene, found in _road_scenes(root, road_folder):
-                self.scenes.append(scene)
-                self._files.append(found)
-        if not self.scenes:
-            rule = "must hold frames in ApolloScape's layout"
-            remedy = "unpack the official archives there (ColorImage_road02/ColorImage/Record001/Camera 5/*.jpg)"
-            raise SceneError(str(root), rule, "none", remedy)
+        self._frames = indexed("apolloscape", self._root, _listing).frames
+        self.scenes = [SceneName(frame.name, frame.group) for frame in self._frames]
 
     def load(self, index: int) -> Frame:
-        image_path, mask_path = self._files[index]
+        frame = self._frames[index]
+        image_path, mask_path = self._root / frame.image, self._root / frame.label
         image = read_image(image_path)
         labels = read_mask(mask_path, train_id_table(), apolloscape_colors())
         check_same_size(image_path, image, mask_path, labels)
         return image, labels
+
+    @staticmethod
+    def existence(index: int) -> tuple[bool, ...] | None:
+        """None: markings, not lanes, are labelled."""
+        return None
 
     @staticmethod
     def paper_crop_top(height: int, width: int) -> int:
@@ -78,35 +72,46 @@ class ApolloScapeScenes:
         return max(0, height - round(width * KEPT_ROWS_PER_COLUMN))
 
     def signature(self) -> str:
-        return sizes_signature(chain.from_iterable(self._files))
+        return sizes_signature(
+            chain.from_iterable((self._root / frame.image, self._root / frame.label) for frame in self._frames)
+        )
 
 
-def _road_scenes(root: Path, road_folder: Path) -> Iterator[tuple[SceneName, _Files]]:
-    road = road_folder.name.removeprefix("ColorImage_")
-    labels_folder = root / f"Labels_{road}" / "Label"
-    if road == UNLABELLED_ROAD and not labels_folder.is_dir():
+def _listing(scan: Scan) -> Listing:
+    roads = [name for name in scan.folders(".") if name.startswith("ColorImage_")]
+    frames = [frame for road_folder in roads for frame in _road_frames(scan, road_folder)]
+    if not frames:
+        rule = "must hold frames in ApolloScape's layout"
+        remedy = "unpack the official archives there (ColorImage_road02/ColorImage/Record001/Camera 5/*.jpg)"
+        raise SceneError(str(scan.root), rule, "none", remedy)
+    return Listing(frames, [])
+
+
+def _road_frames(scan: Scan, road_folder: str) -> Iterator[ListedFrame]:
+    road = road_folder.removeprefix("ColorImage_")
+    labels = f"Labels_{road}/Label"
+    if road == UNLABELLED_ROAD and not scan.exists(labels):
         _log.info("Leaving out %s: the official test road has no labels", road)
         return
-    for camera_folder in sorted((road_folder / "ColorImage").glob("*/*"), key=_sort_key):
-        if not camera_folder.is_dir():
-            continue
-        record, camera = camera_folder.parent.name, camera_folder.name.replace(" ", "_")
-        masks = _masks(labels_folder / record, camera)
-        for image in list_images(camera_folder):
-            mask = masks.get(f"{image.stem}_bin.png")
-            if mask is None:
-                wanted = labels_folder / record / camera_folder.name / f"{image.stem}_bin.png"
-                remedy = f"restore {wanted}, or remove the image"
-                raise SceneError(str(image), "every image must have its mask", "no mask", remedy)
-            yield SceneName(f"{road}/{record}/{camera}/{image.stem}", f"{road}/{record}"), _Files(image, mask)
-
-
-def _sort_key(camera_folder: Path) -> tuple[str, str]:
+    images = f"{road_folder}/ColorImage"
+    cameras = [(record, camera) for record in scan.folders(images) for camera in scan.folders(f"{images}/{record}")]
     # By the name that scenes get, so that the spelling of a folder does not change their order.
-    return camera_folder.parent.name, camera_folder.name.replace(" ", "_")
+    for record, camera in sorted(cameras, key=lambda pair: (pair[0], pair[1].replace(" ", "_"))):
+        masks = _masks(scan, f"{labels}/{record}", camera)
+        folder = f"{images}/{record}/{camera}"
+        for image in scan.files(folder, IMAGE_SUFFIXES):
+            stem = PurePosixPath(image).stem
+            mask = masks.get(f"{stem}_bin.png")
+            if mask is None:
+                wanted = scan.root / labels / record / camera / f"{stem}_bin.png"
+                remedy = f"restore {wanted}, or remove the image"
+                rule = "every image must have its mask"
+                raise SceneError(str(scan.root / folder / image), rule, "no mask", remedy)
+            name = f"{road}/{record}/{camera.replace(' ', '_')}/{stem}"
+            yield ListedFrame(name, f"{road}/{record}", f"{folder}/{image}", mask)
 
 
-def _masks(record_folder: Path, camera: str) -> dict[str, Path]:
-    """Mask files of one camera by name, from either spelling of its folder."""
-    folders = {record_folder / camera, record_folder / camera.replace("_", " ")}
-    return {path.name: path for folder in folders if folder.is_dir() for path in list_images(folder)}
+def _masks(scan: Scan, record: str, camera: str) -> dict[str, str]:
+    """Paths of one camera's masks by their names, from either spelling of its folder."""
+    folders = {f"{record}/{camera.replace(' ', '_')}", f"{record}/{camera.replace('_', ' ')}"}
+    return {name: f"{folder}/{name}" for folder in folders for name in scan.files(folder, (".png",))}

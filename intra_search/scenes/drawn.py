@@ -26,6 +26,7 @@ class DrawnScenes:
         self.classes: tuple[SceneClass, ...] = apolloscape_classes()
         self.swap: Mapping[int, int] | None = apolloscape_swap()
         self._seed, self._height, self._width = settings.seed, settings.height, settings.width
+        self.lanes: tuple[int, ...] = ()
         counts = (settings.num_train, settings.num_val, settings.num_test)
         self.scenes: list[SceneName] = []
         self.splits: dict[Split, range] = {}
@@ -40,6 +41,11 @@ class DrawnScenes:
         from intra_search.scenes.synthetic import draw_scene
 
         return draw_scene(self._seed, self._numbers[index], self._height, self._width)
+
+    @staticmethod
+    def existence(index: int) -> tuple[bool, ...] | None:
+        """None: markings, not lanes, are labelled."""
+        return None
 
     def paper_crop_top(self, height: int, width: int) -> int:
         raise SettingError(

@@ -10,7 +10,7 @@
 import csv
 from collections.abc import Mapping
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -18,13 +18,14 @@ import numpy as np
 from intra_search.config.settings import ScenesSettings
 from intra_search.errors import SceneError, SettingError
 from intra_search.scenes.images import (
+    IMAGE_SUFFIXES,
     check_same_size,
     data_root,
-    list_images,
     read_image,
     read_mask,
     sizes_signature,
 )
+from intra_search.scenes.index import ListedFrame, Listing, Scan, indexed
 from intra_search.scenes.labels import IGNORED, MAX_CLASSES, UNKNOWN, SceneClass, Table
 from intra_search.scenes.source import Frame, SceneName, Split
 
@@ -45,20 +46,27 @@ class FolderScenes:
     def __init__(self, settings: ScenesSettings) -> None:
         """Lists the files and reads the tables. Raises `SettingError` for a missing root, `SceneError` for a missing
         mask, no images, two images of one name, and for tables that cannot be used."""
-        root = data_root(settings.root)
+        self._root = root = data_root(settings.root)
         self.classes, self._table, self._colors, swap = _read_classes(root / "classes.csv")
         self.swap: Mapping[int, int] | None = swap
         self.splits: Mapping[Split, tuple[int, ...]] | None = None
-        self._files = _pairs(root)
+        self.lanes: tuple[int, ...] = ()
+        self._frames = indexed("folder", root, _listing).frames
         groups = _read_groups(root / "groups.csv")
-        self.scenes = [SceneName(image.stem, _group(groups, image, root)) for image, _ in self._files]
+        self.scenes = [SceneName(frame.name, _group(groups, frame.name, root)) for frame in self._frames]
 
     def load(self, index: int) -> Frame:
-        image_path, mask_path = self._files[index]
+        frame = self._frames[index]
+        image_path, mask_path = self._root / frame.image, self._root / frame.label
         image = read_image(image_path)
         labels = read_mask(mask_path, self._table, self._colors)
         check_same_size(image_path, image, mask_path, labels)
         return image, labels
+
+    @staticmethod
+    def existence(index: int) -> tuple[bool, ...] | None:
+        """None: which classes are lanes is not known of a plain folder."""
+        return None
 
     def paper_crop_top(self, height: int, width: int) -> int:
         raise SettingError(
@@ -69,28 +77,31 @@ class FolderScenes:
         )
 
     def signature(self) -> str:
-        return sizes_signature(chain.from_iterable(self._files))
+        return sizes_signature(
+            chain.from_iterable((self._root / frame.image, self._root / frame.label) for frame in self._frames)
+        )
 
 
-def _pairs(root: Path) -> list[tuple[Path, Path]]:
+def _listing(scan: Scan) -> Listing:
     for name in ("images", "masks"):
-        if not (root / name).is_dir():
+        if not scan.exists(name):
             remedy = "put images/, masks/ and classes.csv there"
-            raise SceneError(str(root / name), "a folder data set must have it", "no such folder", remedy)
-    masks = {path.stem: path for path in list_images(root / "masks") if path.suffix.lower() == ".png"}
-    pairs: dict[str, tuple[Path, Path]] = {}
-    for image in list_images(root / "images"):
-        if image.stem in pairs:
-            found = f"{pairs[image.stem][0].name} as well"
-            raise SceneError(str(image), "names must differ before the suffix", found, "rename or remove one")
-        mask = masks.get(image.stem)
-        if mask is None:
-            remedy = f"add {root / 'masks' / image.stem}.png, or remove the image"
-            raise SceneError(str(image), "every image must have its mask", "no mask", remedy)
-        pairs[image.stem] = (image, mask)
-    if not pairs:
-        raise SceneError(str(root / "images"), "must hold .jpg or .png images", "none", "put the images there")
-    return list(pairs.values())
+            raise SceneError(str(scan.root / name), "a folder data set must have it", "no such folder", remedy)
+    masks = {PurePosixPath(name).stem: name for name in scan.files("masks", (".png",))}
+    frames: dict[str, ListedFrame] = {}
+    for image in scan.files("images", IMAGE_SUFFIXES):
+        path, stem = scan.root / "images" / image, PurePosixPath(image).stem
+        if stem in frames:
+            found = f"{PurePosixPath(frames[stem].image).name} as well"
+            raise SceneError(str(path), "names must differ before the suffix", found, "rename or remove one")
+        if stem not in masks:
+            remedy = f"add {scan.root / 'masks' / stem}.png, or remove the image"
+            raise SceneError(str(path), "every image must have its mask", "no mask", remedy)
+        frames[stem] = ListedFrame(stem, stem, f"images/{image}", f"masks/{masks[stem]}")
+    if not frames:
+        found = "none"
+        raise SceneError(str(scan.root / "images"), "must hold .jpg or .png images", found, "put the images there")
+    return Listing(list(frames.values()), [])
 
 
 def _read_classes(path: Path) -> _ClassTable:
@@ -154,14 +165,14 @@ def _read_groups(path: Path) -> dict[str, str] | None:
     return groups
 
 
-def _group(groups: dict[str, str] | None, image: Path, root: Path) -> str:
+def _group(groups: dict[str, str] | None, name: str, root: Path) -> str:
     if groups is None:
-        return image.stem
-    if image.stem not in groups:
+        return name
+    if name not in groups:
         # Not a group of its own: it may be a near duplicate of frames in another split.
-        remedy = f"add the line '{image.stem},GROUP', or remove the image"
-        raise SceneError(str(root / "groups.csv"), "every image must have a group", f"none for {image.stem}", remedy)
-    return groups[image.stem]
+        remedy = f"add the line '{name},GROUP', or remove the image"
+        raise SceneError(str(root / "groups.csv"), "every image must have a group", f"none for {name}", remedy)
+    return groups[name]
 
 
 def _read_csv(path: Path, columns: tuple[str, ...]) -> list[Row]:

@@ -106,6 +106,15 @@ def apolloscape_colors() -> dict[tuple[int, int, int], int]:
     return {label.color: label.train_id for label in apolloscape_labels()}
 
 
+@cache
+def index_table(num_classes: int) -> Table:
+    """Label files that hold the class itself: 0.. `num_classes` - 1 and 255 stay, others → `UNKNOWN`."""
+    table = np.full(256, UNKNOWN, np.uint8)
+    table[:num_classes] = np.arange(num_classes)
+    table[IGNORED] = IGNORED
+    return table
+
+
 _MIRRORED = (("a_w_l", "a_w_r"), ("a_w_tl", "a_w_tr"))
 _WITHOUT_MIRROR = ("a_w_u", "a_n_lu", "a_w_tu", "a_w_m")
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -56,36 +57,60 @@ def write_lanes(path: Path, lanes: Iterable[Lane]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
+class ListedImage(NamedTuple):
+    """One line of a list of frames; names are relative to the data set's root."""
+
+    image: str
+    label: str | None
+    lanes: str | None
+    """Four existence flags such as `0111`, far left to far right."""
+    where: str
+    """File and line."""
+
+
 def read_frame_list(path: Path, skipped: list[str] | None = None) -> list[str]:
-    """Image names of a list file, in its order, relative to the data set's root (a leading slash is dropped).
+    """Image names of a list file, in its order; rules and errors are those of `read_listed_images`."""
+    return [listed.image for listed in read_listed_images(path, skipped)]
+
+
+def read_listed_images(path: Path, skipped: list[str] | None = None) -> list[ListedImage]:
+    """Lines of a list file, in its order, relative to the data set's root (a leading slash is dropped).
 
     A line holds the image alone, or with its label, or with its label and four existence flags. Empty lines are passed
-    over. Raises SceneError for another number of fields or a path that leaves the root (with `skipped`, such lines are
-    left out and described there), and for a list without frames.
+    over. Raises SceneError for another number of fields, a path that leaves the root or a flag that is neither 0 nor 1
+    (with `skipped`, such lines are left out and described there), and for a list without frames.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SceneError(str(path), "must be a readable list of frames", error, "check the path") from error
-    names = []
+    images = []
     for number, line in enumerate(lines, start=1):
         try:
-            names += [_frame_name(line.split(), f"{path}:{number}")] if line.strip() else []
+            images += [_listed_image(line.split(), f"{path}:{number}")] if line.strip() else []
         except SceneError as error:
             if skipped is None:
                 raise
             skipped.append(str(error))
-    if not names:
+    if not images:
         raise SceneError(str(path), "must name at least one frame", "none", "check the list")
-    return names
+    return images
 
 
-def _frame_name(fields: list[str], where: str) -> str:
+def _listed_image(fields: list[str], where: str) -> ListedImage:
     if len(fields) not in _LIST_FIELDS:
         raise SceneError(where, "must hold 1, 2 or 6 fields", len(fields), "write `image [label [e1 e2 e3 e4]]`")
-    name = fields[0].lstrip("/")
+    names = [_inside(field, where) for field in fields[:2]]
+    strange = [flag for flag in fields[2:] if flag not in ("0", "1")]
+    if strange:
+        raise SceneError(where, "existence flags must be 0 or 1", repr(strange[0][:60]), "mend the list")
+    return ListedImage(names[0], names[1] if len(names) > 1 else None, "".join(fields[2:]) or None, where)
+
+
+def _inside(field: str, where: str) -> str:
+    name = field.lstrip("/")
     parts = PurePosixPath(name).parts
     if not parts or ".." in parts or "\0" in name or max(map(len, parts)) > _LONGEST_NAME:
-        found = fields[0][:60]
-        raise SceneError(where, "must name an image inside the data set's folder", repr(found), "mend the list")
+        found = repr(field[:60])
+        raise SceneError(where, "must name an image inside the data set's folder", found, "mend the list")
     return name

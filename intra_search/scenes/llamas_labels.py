@@ -141,7 +141,7 @@ def class_mask(label: LlamasLabel) -> Mask:
     width, height = SIZE
     canvas = np.zeros((height, width, 3), np.uint8)
     for lane in label.lanes:
-        _draw_lane(canvas, lane, label.projection, _COLOURS.get(lane.lane_id, _FARTHER))
+        draw_lane(canvas, lane, label.projection, _COLOURS.get(lane.lane_id, _FARTHER))
     mask = np.zeros((height, width), np.uint8)
     for index, name in enumerate(CLASSES[1:], start=1):
         mask[(canvas == _COLOURS[name]).all(axis=2)] = index
@@ -153,11 +153,12 @@ def binary_mask(label: LlamasLabel) -> Mask:
     width, height = SIZE
     canvas = np.zeros((height, width), np.uint8)
     for lane in label.lanes:
-        _draw_lane(canvas, lane, label.projection, (1,))
+        draw_lane(canvas, lane, label.projection, (1,))
     return canvas
 
 
-def _draw_lane(canvas: Mask, lane: LabelledLane, projection: npt.NDArray[np.float64], colour: tuple[int, ...]) -> None:
+def draw_lane(canvas: Mask, lane: LabelledLane, projection: npt.NDArray[np.float64], colour: tuple[int, ...]) -> None:
+    """Draws the markers of one lane in place, as the official scripts do: quads with smoothed edges."""
     for marker in lane.markers:
         near = _marker_end(marker.world_start, projection)
         far = _marker_end(marker.world_end, projection)

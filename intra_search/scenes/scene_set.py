@@ -1,15 +1,28 @@
 """One split of a data set as networks see it: views for training, one fixed view for evaluation."""
 
+from functools import cached_property
 from hashlib import sha256
 from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from intra_search.config.settings import ScenesSettings
 from intra_search.errors import SceneError, SettingError
 from intra_search.scenes.labels import ClassMap, SceneClass, class_map, swap_table
 from intra_search.scenes.source import Frame, SceneSource, Split
 from intra_search.scenes.sources import SOURCES
-from intra_search.scenes.splits import split_scenes
-from intra_search.scenes.views import View, copied, draw_view, evaluation_view, training_base, view_generator
+from intra_search.scenes.splits import check_not_empty, split_scenes
+from intra_search.scenes.views import (
+    View,
+    copied,
+    draw_view,
+    evaluation_view,
+    is_flipped,
+    training_base,
+    view_generator,
+)
 
 CACHE_BYTES = 4 * 2**30
 """Most that one process keeps of decoded scenes. Later scenes are decoded each time: slower, the same views."""
@@ -35,7 +48,9 @@ def open_scenes(settings: ScenesSettings, split: Split) -> "SceneSet":
         raise SettingError("scenes.augment.flip", rule, f"no such table for {settings.classes} classes", remedy)
     if settings.crop_top == "paper":
         source.paper_crop_top(settings.height, settings.width)  # Raises now, not at the first scene.
-    return SceneSet(source, split_scenes(source, settings)[split], settings, classes)
+    indices = split_scenes(source, settings)[split]
+    check_not_empty(split, indices)
+    return SceneSet(source, indices, settings, classes)
 
 
 class SceneSet:
@@ -47,10 +62,14 @@ class SceneSet:
         self._settings = settings
         self._class_map = classes
         self._swap = swap_table(classes.swap) if classes.swap else None
+        self._lanes = source.lanes if settings.classes == "fine" else ()
         self._cache: dict[tuple[_Kind, int], View] = {}
         self._cache_bytes = 0
+        self._flags: dict[int, tuple[bool, ...]] = {}
         self.classes: tuple[SceneClass, ...] = classes.classes
         """Trained classes by label; 255 is ignored."""
+        self.num_lanes = len(self._lanes)
+        """Lanes whose existence a network may predict beside the labels; 0: none."""
         self.names = tuple(source.scenes[index].name for index in indices)
         self.groups = tuple(source.scenes[index].group for index in indices)
 
@@ -66,6 +85,18 @@ class SceneSet:
         """The one view that metrics are taken on: cut and resized, nothing drawn."""
         return copied(self._reduced("evaluation", index))
 
+    def existence(self, index: int, view: int | None = None, seed: int = 0) -> Tensor:
+        """Which lanes a scene has: (num_lanes,) float32 of 0 and 1, in the order of the classes 1, 2, …
+
+        For a training view the flags follow its flip; without `view`, they are those of `evaluation`. They are of the
+        whole frame, as the authors have it: a lane that a crop or a rotation pushes out of the view still counts."""
+        flags = self._flags.get(index)
+        if flags is None:
+            flags = self._flags[index] = self._lanes_of(index)
+        found = torch.tensor(flags, dtype=torch.float32)
+        flipped = view is not None and is_flipped(self._settings, view_generator(seed, index, view))
+        return found[self._mirrored_lanes()] if flipped else found
+
     def load(self, index: int) -> Frame:
         """The scene as stored: image (h, w, 3) RGB and labels (h, w) in trained classes, uint8.
 
@@ -73,7 +104,7 @@ class SceneSet:
         image, labels = self._source.load(self._indices[index])
         return image, self._class_map.table[labels]
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Hash of what makes this another data set: its kind, trained classes, all scenes of all splits with their
         groups, and the sizes of their files (drawn scenes: seed, size and the first scene). Nothing is decoded."""
@@ -88,6 +119,19 @@ class SceneSet:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_cache": {}, "_cache_bytes": 0}
+
+    def _lanes_of(self, index: int) -> tuple[bool, ...]:
+        flags = self._source.existence(self._indices[index]) if self._lanes else ()
+        if flags is None:
+            labels = self._source.load(self._indices[index])[1]
+            present = np.bincount(labels.ravel(), minlength=256) > 0
+            flags = tuple(bool(present[label]) for label in self._lanes)
+        return flags
+
+    def _mirrored_lanes(self) -> list[int]:
+        """For each lane, the one whose place it takes in a mirror."""
+        swap = self._source.swap or {}
+        return [self._lanes.index(swap.get(label, label)) for label in self._lanes]
 
     @property
     def _zooms_in(self) -> bool:

@@ -37,6 +37,10 @@ class SceneSource(Protocol):
         """Class after a flip, for the classes that change (255: none fits); none: the data set must not be flipped."""
 
     @property
+    def lanes(self) -> tuple[int, ...]:
+        """Classes of lanes whose existence a network may predict beside the labels; empty: the data set has none."""
+
+    @property
     def scenes(self) -> Sequence[SceneName]:
         """All scenes of all splits."""
 
@@ -46,6 +50,9 @@ class SceneSource(Protocol):
 
     def load(self, index: int) -> Frame:
         """Decodes one scene. Raises `SceneError` when image or mask is damaged or breaks a rule."""
+
+    def existence(self, index: int) -> tuple[bool, ...] | None:
+        """Which of `lanes` a scene has, as the data set says; None: it has those that its labels show."""
 
     def paper_crop_top(self, height: int, width: int) -> int:
         """Rows that the data set's protocol cuts from the top of a frame of this size.

@@ -12,22 +12,26 @@ from intra_search.scenes.source import SPLITS, SceneName, SceneSource, Split
 def split_scenes(source: SceneSource, settings: ScenesSettings) -> dict[Split, list[int]]:
     """Indices of each split in the order of the source; every scene is in exactly one.
 
-    A data set's own split wins. Else whole groups go to `test` and `val`, by name or drawn from `scenes.seed` until
-    the asked-for share of scenes is met as nearly as whole groups allow; the rest is `train`. What is drawn depends on
-    the seed and the groups' names and sizes alone. Raises `SceneError` for an unknown group and for an empty split."""
+    A data set's own split wins; it may leave a split empty (a partial download), which shows when that one is opened.
+    Else whole groups go to `test` and `val`, by name or drawn from `scenes.seed` until the asked-for share of scenes is
+    met as nearly as whole groups allow; the rest is `train`. What is drawn depends on the seed and the groups' names
+    and sizes alone. Raises `SceneError` for an unknown group and for an empty split."""
     if source.splits is not None:
-        chosen = {split: list(source.splits[split]) for split in SPLITS}
-    else:
-        groups = split_groups(source.scenes, settings)
-        chosen = {
-            split: [index for index, scene in enumerate(source.scenes) if scene.group in groups[split]]
-            for split in SPLITS
-        }
+        return {split: list(source.splits[split]) for split in SPLITS}
+    groups = split_groups(source.scenes, settings)
+    chosen: dict[Split, list[int]] = {
+        split: [index for index, scene in enumerate(source.scenes) if scene.group in groups[split]] for split in SPLITS
+    }
     for split in SPLITS:
-        if not chosen[split]:
-            rule = f"{split} must hold at least one scene"
-            raise SceneError("scenes", rule, "none", "add scenes or groups, or change the settings of the split")
+        check_not_empty(split, chosen[split])
     return chosen
+
+
+def check_not_empty(split: Split, indices: Sequence[int]) -> None:
+    """Raises `SceneError` for a split without scenes."""
+    if not indices:
+        rule = f"{split} must hold at least one scene"
+        raise SceneError("scenes", rule, "none", "add scenes or groups, or change the settings of the split")
 
 
 def split_groups(scenes: Sequence[SceneName], settings: ScenesSettings) -> dict[Split, set[str]]:
@@ -45,6 +49,15 @@ def split_groups(scenes: Sequence[SceneName], settings: ScenesSettings) -> dict[
     if not val:
         val = _drawn(sizes, test, settings.val_fraction, reserve=1, seed=f"{settings.seed}/val")
     return {"train": set(sizes) - test - val, "val": val, "test": test}
+
+
+def val_groups(scenes: Sequence[SceneName], settings: ScenesSettings) -> set[str]:
+    """Groups that form `val` where the data set has a test split of its own and `scenes` are the others; raises as
+    `split_scenes` does."""
+    sizes = Counter(scene.group for scene in scenes)
+    val = set(settings.val_groups)
+    _check_named(sizes, "val_groups", val)
+    return val or _drawn(sizes, set(), settings.val_fraction, reserve=1, seed=f"{settings.seed}/val")
 
 
 def _check_named(sizes: Counter[str], field: str, named: set[str]) -> None:

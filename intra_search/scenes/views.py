@@ -21,6 +21,8 @@ from intra_search.scenes.labels import IGNORED, Table
 FILL = (124, 117, 104)
 """RGB of pixels that no frame covers: ImageNet's mean, as the authors fill. Changes of colour come after it."""
 
+FLIPPED_SHARE = 0.5
+
 
 class View(NamedTuple):
     """What a network sees of a scene."""
@@ -52,6 +54,11 @@ def view_generator(seed: int, scene: int, view: int) -> torch.Generator:
     stable across versions."""
     state = np.random.SeedSequence((seed, scene, view)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]))
+
+
+def is_flipped(settings: ScenesSettings, generator: torch.Generator) -> bool:
+    """Whether `draw_view` flips with a generator in this state; draws from it as `draw_view` does."""
+    return settings.augment.flip and _drawn(generator).flip < FLIPPED_SHARE
 
 
 def evaluation_view(image: NDArray[np.uint8], labels: NDArray[np.uint8], settings: ScenesSettings, cut: int) -> View:
@@ -86,9 +93,9 @@ def draw_view(base: View, settings: ScenesSettings, swap: Table | None, generato
     With all of them off it equals the evaluation view. `swap` renumbers the labels of a flipped scene. The result
     shares no memory with `base`."""
     recipe = settings.augment
-    draw = _Draw(*torch.rand(len(_Draw._fields), generator=generator, dtype=torch.float64).tolist())
+    draw = _drawn(generator)
     view = base
-    if recipe.flip and draw.flip < 0.5:
+    if recipe.flip and draw.flip < FLIPPED_SHARE:
         view = _flipped(view, swap)
     view = _zoomed(view, (settings.height, settings.width), recipe, draw)
     if recipe.rotation > 0 and draw.rotates < 0.5:
@@ -96,6 +103,10 @@ def draw_view(base: View, settings: ScenesSettings, swap: Table | None, generato
     if recipe.colour > 0:
         view = view._replace(image=_coloured(view.image, recipe.colour, draw))
     return copied(view)
+
+
+def _drawn(generator: torch.Generator) -> _Draw:
+    return _Draw(*torch.rand(len(_Draw._fields), generator=generator, dtype=torch.float64).tolist())
 
 
 def copied(view: View) -> View:

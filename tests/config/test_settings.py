@@ -76,7 +76,7 @@ def test_every_field_is_explained_or_plain_and_every_group_frozen(group: str) ->
         ("seed", "one", "valid integer"),
         ("seed", True, "valid integer"),
         ("name", 3, "valid string"),
-        ("scenes.dataset", "cityscapes", "'synthetic', 'apolloscape' or 'folder'"),
+        ("scenes.dataset", "cityscapes", "'synthetic', 'apolloscape', 'culane', 'llamas' or 'folder'"),
         ("scenes.height", 164, "multiple of 8"),
         ("scenes.height", 24, "greater than or equal to 32"),
         ("scenes.crop_top", 1.5, "crop_top must be 'paper' or in [0, 1), got 1.5"),

@@ -87,6 +87,67 @@ def apolloscape_settings(apolloscape_root: Path) -> ScenesSettings:
     return ScenesSettings(dataset="apolloscape", root=str(apolloscape_root), height=32, width=64)
 
 
+CULANE_FLAGS = {1: "1111", 2: "0110", 3: "0000", 4: "0111", 5: "1000"}
+
+
+@pytest.fixture
+def culane_root(tmp_path: Path) -> Path:
+    """Frames 64 x 32 of four clips: 1, 2 (train), 3 (val), 4 to 6 (test; 5 without mask, 6 with a mask in the folder
+    of test labels). A frame shows lane k + 1 as one pixel in column 10 k for every 1 of its flags."""
+    root = tmp_path / "culane"
+    clips = {1: "driver_1_30frame/a.MP4", 2: "driver_1_30frame/b.MP4", 3: "driver_2_30frame/c.MP4"}
+    lists: dict[str, list[str]] = {"train_gt": [], "val_gt": [], "test": []}
+    for number in range(1, 7):
+        name = f"{clips.get(number, 'driver_3_30frame/d.MP4')}/{number:05d}"
+        flags = CULANE_FLAGS.get(number, "1111")
+        labels = np.zeros((32, 64), np.uint8)
+        for lane, flag in enumerate(flags):
+            labels[20, 10 * lane] = (lane + 1) * int(flag)
+        folder = "laneseg_label_w16" if number < 5 else "laneseg_label_w16_test"
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise(32, 64, number)).save(root / f"{name}.jpg")
+        if number != 5:
+            Image.fromarray(labels).save(root / folder / f"{name}.png")
+        (root / f"{name}.lines.txt").write_text("20 31 30 11\n")
+        slash = "/" if number % 2 else ""
+        gt = f"{slash}{name}.jpg {slash}laneseg_label_w16/{name}.png {' '.join(flags)}"
+        key = "train_gt" if number < 3 else "val_gt" if number == 3 else "test"
+        lists[key].append(f"{slash}{name}.jpg" if key == "test" else gt)
+    (root / "list").mkdir()
+    for key, lines in lists.items():
+        (root / "list" / f"{key}.txt").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.fixture
+def culane_settings(culane_root: Path) -> ScenesSettings:
+    return ScenesSettings(dataset="culane", root=str(culane_root), height=32, width=64)
+
+
+GOLDEN_LLAMAS = Path(__file__).parents[1] / "golden" / "llamas"
+
+
+@pytest.fixture
+def llamas_root(tmp_path: Path) -> Path:
+    """The five golden labels with flat images: recordings a, b, c of train (c with two frames), d of valid."""
+    root = tmp_path / "llamas"
+    places = ("train/a", "train/b", "train/c", "train/c", "valid/d")
+    for number, (place, label) in enumerate(zip(places, sorted(GOLDEN_LLAMAS.glob("*00.json")), strict=True)):
+        for kind in ("labels", "color_images"):
+            (root / kind / place).mkdir(parents=True, exist_ok=True)
+        (root / "labels" / place / label.name).write_bytes(label.read_bytes())
+        image = np.full((717, 1276, 3), 40 * number, np.uint8)
+        image[:, :200] = 255
+        Image.fromarray(image).save(root / "color_images" / place / f"{label.stem}_color_rect.png", compress_level=1)
+    return root
+
+
+@pytest.fixture
+def llamas_settings(llamas_root: Path) -> ScenesSettings:
+    return ScenesSettings(dataset="llamas", root=str(llamas_root), height=32, width=64)
+
+
 def draw_scene(seed: int, index: int, height: int, width: int) -> tuple[Array, Array]:
     """Stands for the real drawing: noise of (seed, index), labels 0..35 and some 255."""
     random = np.random.default_rng((seed, index))

@@ -10,6 +10,9 @@ import torch
 from intra_search.config.settings import ScenesSettings
 from intra_search.scenes.apolloscape import KEPT_ROWS_PER_COLUMN
 from intra_search.scenes.check import check_scenes
+from intra_search.scenes.culane import CulaneScenes
+from intra_search.scenes.lane_files import read_lanes
+from intra_search.scenes.lane_masks import draw_lane_mask, number_lanes
 from intra_search.scenes.scene_set import open_scenes
 from intra_search.scenes.source import SPLITS
 
@@ -79,3 +82,22 @@ def test_one_in_ten_of_the_folder() -> None:
             view = scenes.view(index, 0, 0)
             assert (view.image.shape, view.labels.shape) == ((3, 160, 416), (160, 416))
             assert view.image.dtype == torch.uint8
+
+
+def test_culane_frames_agree_with_their_lists() -> None:
+    settings = ScenesSettings(dataset="culane", root=_root("culane60"), crop_top="paper", height=96, width=448)
+    source = CulaneScenes(settings)
+    sets = {split: open_scenes(settings, split) for split in SPLITS}
+    assert {split: len(found) for split, found in sets.items()} == {"train": 40, "val": 10, "test": 10}
+    for index in range(0, 60, 3):
+        image, labels = source.load(index)
+        assert image.shape == (590, 1640, 3)
+        flags = source.existence(index)
+        present = tuple(label in labels for label in source.lanes)
+        assert flags == (None if index >= 50 else present)
+        lines = read_lanes(Path(str(settings.root)) / f"{source.scenes[index].name}.lines.txt")
+        drawn = draw_lane_mask(number_lanes(lines), *labels.shape)
+        for label in source.lanes:
+            # The sample's lanes were read off its masks: drawn again, they cover most of them.
+            assert (drawn[labels == label] == label).mean() > 0.6 if label in labels else True
+    assert sets["val"].evaluation(0).labels.shape == (96, 448)

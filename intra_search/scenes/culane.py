@@ -1,0 +1,180 @@
+"""CULane in its official layout:
+
+    driver_23_30frame/05151640_0419.MP4/00000.jpg             and 00000.lines.txt beside it
+    laneseg_label_w16/driver_23_30frame/05151640_0419.MP4/00000.png   (test frames: laneseg_label_w16_test/ as well)
+    list/train_gt.txt  list/val_gt.txt                        image, label, four existence flags
+    list/test.txt                                             image
+
+The lists are the split. Of a partial download, the frames that are there are used, and what is missing is told.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from itertools import chain
+from pathlib import Path, PurePosixPath
+
+from intra_search.config.settings import ScenesSettings
+from intra_search.errors import SceneError, SettingError
+from intra_search.scenes.images import check_same_size, data_root, read_image, read_mask, sizes_signature
+from intra_search.scenes.index import ListedFrame, Listing, Scan, indexed
+from intra_search.scenes.labels import SceneClass, index_table
+from intra_search.scenes.lane_files import ListedImage, lanes_name, read_lanes, read_listed_images
+from intra_search.scenes.source import SPLITS, Frame, SceneName, Split
+
+LISTS: dict[Split, str] = {"train": "list/train_gt.txt", "val": "list/val_gt.txt", "test": "list/test.txt"}
+LABEL_FOLDERS = ("laneseg_label_w16", "laneseg_label_w16_test")
+CLASSES = (
+    SceneClass("background", "background", (0, 0, 0)),
+    SceneClass("far_left", "lane", (255, 128, 0)),
+    SceneClass("left", "lane", (255, 0, 0)),
+    SceneClass("right", "lane", (0, 0, 255)),
+    SceneClass("far_right", "lane", (0, 192, 255)),
+)
+"""Labels 0..4: the two lane dividers on either side of the car."""
+SWAP = {1: 4, 2: 3, 3: 2, 4: 1}
+CROPPED_SHARE = 240 / 590
+"""The authors cut 240 of 590 rows."""
+_LANES_SUFFIX = ".lines.txt"
+
+
+class CulaneScenes:
+    """All frames of the three lists that are there. A group is a clip.
+
+    A test frame without mask (their archive is a separate download) takes its labels from its `.lines.txt`."""
+
+    def __init__(self, settings: ScenesSettings) -> None:
+        """Lists the files. Raises `SettingError` for a missing root or named groups, `SceneError` for a missing or
+        malformed list and for a root that holds none of the listed frames."""
+        _check_no_groups(settings)
+        self._root = data_root(settings.root)
+        self.classes: tuple[SceneClass, ...] = CLASSES
+        self.swap: Mapping[int, int] | None = SWAP
+        self.lanes: tuple[int, ...] = (1, 2, 3, 4)
+        self._frames = indexed("culane", self._root, _listing).frames
+        self.scenes = [SceneName(frame.name, frame.group) for frame in self._frames]
+        places: dict[Split, list[int]] = {split: [] for split in SPLITS}
+        for index, frame in enumerate(self._frames):
+            places[frame.split].append(index)  # type: ignore[index]
+        self.splits: Mapping[Split, list[int]] | None = places
+
+    def load(self, index: int) -> Frame:
+        frame = self._frames[index]
+        image_path, label_path = self._root / frame.image, self._root / frame.label
+        image = read_image(image_path)
+        if frame.label.endswith(_LANES_SUFFIX):
+            # Late, because drawing pulls in OpenCV, which those who only list scenes never need.
+            from intra_search.scenes.lane_masks import draw_lane_mask, number_lanes
+
+            return image, draw_lane_mask(number_lanes(read_lanes(label_path)), *image.shape[:2])
+        labels = read_mask(label_path, index_table(len(CLASSES)), {})
+        check_same_size(image_path, image, label_path, labels)
+        return image, labels
+
+    def existence(self, index: int) -> tuple[bool, ...] | None:
+        """The list's flags; None for a frame that is listed without."""
+        flags = self._frames[index].lanes
+        return tuple(flag == "1" for flag in flags) if flags else None
+
+    @staticmethod
+    def paper_crop_top(height: int, width: int) -> int:
+        """240 of 590 rows; the same share of frames of other sizes."""
+        return round(height * CROPPED_SHARE)
+
+    def signature(self) -> str:
+        return sizes_signature(
+            chain.from_iterable((self._root / frame.image, self._root / frame.label) for frame in self._frames)
+        )
+
+
+def _check_no_groups(settings: ScenesSettings) -> None:
+    for field in ("val_groups", "test_groups"):
+        if getattr(settings, field):
+            found = ", ".join(getattr(settings, field))
+            raise SettingError(f"scenes.{field}", "has no meaning for CULane", found, "remove it; its lists split it")
+
+
+class _Folders:
+    """Which files are there, one look per folder."""
+
+    def __init__(self, scan: Scan) -> None:
+        self._scan = scan
+        self._names: dict[str, frozenset[str]] = {}
+
+    def hold(self, path: str) -> bool:
+        folder, _, name = path.rpartition("/")
+        if folder not in self._names:
+            self._names[folder] = frozenset(self._scan.files(folder, ("",)))
+        return name in self._names[folder]
+
+
+def _listing(scan: Scan) -> Listing:
+    folders = _Folders(scan)
+    frames: list[ListedFrame] = []
+    missing: Counter[str] = Counter()
+    split_of: dict[str, Split] = {}
+    for split, name in LISTS.items():
+        for listed in read_listed_images(scan.table(name)):
+            first = split_of.setdefault(listed.image, split)
+            if first != split:
+                remedy = f"remove it here or in {LISTS[first]}"
+                raise SceneError(listed.where, "a frame must be in one split only", listed.image, remedy)
+            label = _label(folders, listed)
+            has_image = folders.hold(listed.image)
+            if not has_image:
+                missing[_place(listed.image)] += 1
+            if label is None:
+                missing[_place(listed.label or LABEL_FOLDERS[1])] += 1
+            if has_image and label is not None:
+                frames.append(_frame(split, listed, label))
+    _check_found(scan.root, frames, missing)
+    return Listing(_unique(frames), _notes(frames, missing))
+
+
+def _unique(frames: list[ListedFrame]) -> list[ListedFrame]:
+    """Frames without repetitions: a list may name a frame twice."""
+    return list({frame.name: frame for frame in frames}.values())
+
+
+def _label(folders: _Folders, listed: ListedImage) -> str | None:
+    """Where a frame's labels are. Only frames that no list gives a mask may fall back on their lanes."""
+    if listed.label is not None:
+        return listed.label if folders.hold(listed.label) else None
+    masks = [f"{folder}/{PurePosixPath(listed.image).with_suffix('.png')}" for folder in LABEL_FOLDERS]
+    return next((path for path in (*masks, lanes_name(listed.image)) if folders.hold(path)), None)
+
+
+def _frame(split: str, listed: ListedImage, label: str) -> ListedFrame:
+    name = str(PurePosixPath(listed.image).with_suffix(""))
+    return ListedFrame(name, name.rpartition("/")[0], listed.image, label, split, listed.lanes or "")
+
+
+def _place(path: str) -> str:
+    """Where a missing file belongs, as its archive makes it: a driver's folder, for images and for labels."""
+    parts = PurePosixPath(path).parts
+    return "/".join(parts[: 2 if parts[0] in LABEL_FOLDERS else 1])
+
+
+def _check_found(root: Path, frames: list[ListedFrame], missing: Counter[str]) -> None:
+    if not frames:
+        found = f"none; missing: {_counted(missing)}"
+        raise SceneError(str(root), "must hold frames of CULane's lists", found, "unpack the official archives there")
+
+
+def _notes(frames: list[ListedFrame], missing: Counter[str]) -> list[str]:
+    notes = []
+    if missing:
+        notes.append(f"Leaving out frames whose files are missing: {_counted(missing)}")
+    from_lanes = sum(frame.label.endswith(_LANES_SUFFIX) for frame in frames)
+    if from_lanes:
+        notes.append(f"Drawing the labels of {from_lanes} test frames from their .lines.txt: they have no mask")
+    splits_of: dict[str, set[str]] = {}
+    for frame in frames:
+        splits_of.setdefault(frame.group, set()).add(frame.split)
+    shared = sorted(group for group, splits in splits_of.items() if len(splits) > 1)
+    if shared:
+        notes.append(f"The lists share {len(shared)} clips between splits, for example {shared[0]}")
+    return notes
+
+
+def _counted(missing: Counter[str]) -> str:
+    return ", ".join(f"{place} ({count} files)" for place, count in sorted(missing.items()))

@@ -1,0 +1,149 @@
+"""LLAMAS in its official layout:
+
+    color_images/train/<recording>/<stamp>_color_rect.png     (or grayscale_images/…/<stamp>_gray_rect.png)
+    labels/train/<recording>/<stamp>.json                     folders train and valid; test labels are private
+
+Since nobody outside can score the official test images, the split is: `test` is the official valid folder, whole, so
+that scores stand beside published ones; `val`, which guides the search, is whole recordings of the official train
+folder (`scenes.val_groups` or `scenes.val_fraction`). Who has labels/test gets the official split as it is. Recordings
+never part: training frames of a recording that a later folder holds too are left out.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import chain
+
+from intra_search.config.settings import ScenesSettings
+from intra_search.errors import SceneError, SettingError
+from intra_search.scenes.images import check_same_size, data_root, read_image, sizes_signature
+from intra_search.scenes.index import ListedFrame, Listing, Scan, indexed
+from intra_search.scenes.labels import SceneClass
+from intra_search.scenes.source import Frame, SceneName, Split
+from intra_search.scenes.splits import val_groups
+
+IMAGE_FOLDERS = {"color_images": "_color_rect.png", "grayscale_images": "_gray_rect.png"}
+"""Folders of images, the first that is there is taken, and what follows the stamp in the names of its files."""
+CROPPED_SHARE = 333 / 717
+"""The authors cut 333 of 717 rows."""
+SWAP = {1: 4, 2: 3, 3: 2, 4: 1}
+_FOLDERS = ("train", "valid", "test")
+CLASSES = (
+    SceneClass("background", "background", (0, 0, 0)),
+    SceneClass("l1", "marker", (255, 128, 0)),
+    SceneClass("l0", "marker", (255, 0, 0)),
+    SceneClass("r0", "marker", (0, 0, 255)),
+    SceneClass("r1", "marker", (0, 192, 255)),
+)
+"""Labels 0..4: the two lane dividers on either side of the camera, outer left to outer right."""
+BINARY_CLASSES = (CLASSES[0], SceneClass("marker", "marker", (255, 0, 0)))
+
+
+class LlamasScenes:
+    """All labelled frames. A group is a recording.
+
+    `scenes.classes` = `fine`: background, l1, l0, r0, r1. `category`: the official binary task, in which the markers of
+    every lane, farther ones and blended edges too, are one class."""
+
+    def __init__(self, settings: ScenesSettings) -> None:
+        """Lists the files. Raises `SettingError` for a missing root or named test groups, `SceneError` for a root
+        that holds no labelled frames."""
+        if settings.test_groups:
+            found = ", ".join(settings.test_groups)
+            remedy = "remove it; test is the official valid folder (see scenes.val_groups)"
+            raise SettingError("scenes.test_groups", "has no meaning for LLAMAS", found, remedy)
+        self._root = data_root(settings.root)
+        self._binary = settings.classes == "category"
+        self.classes: tuple[SceneClass, ...] = BINARY_CLASSES if self._binary else CLASSES
+        self.swap: Mapping[int, int] | None = {} if self._binary else SWAP
+        self.lanes: tuple[int, ...] = () if self._binary else (1, 2, 3, 4)
+        self._frames = indexed("llamas", self._root, _listing).frames
+        self.scenes = [SceneName(frame.name, frame.group) for frame in self._frames]
+        self.splits: Mapping[Split, list[int]] | None = self._split(settings)
+
+    def load(self, index: int) -> Frame:
+        # Late, because drawing pulls in OpenCV, which those who only list scenes never need.
+        from intra_search.scenes.llamas_labels import binary_mask, class_mask, read_label
+
+        frame = self._frames[index]
+        image_path, label_path = self._root / frame.image, self._root / frame.label
+        image = read_image(image_path)
+        label = read_label(label_path)
+        try:
+            labels = binary_mask(label) if self._binary else class_mask(label)
+        except SceneError as error:
+            raise SceneError(str(label_path), error.rule, error.found, error.remedy) from None
+        check_same_size(image_path, image, label_path, labels)
+        return image, labels
+
+    @staticmethod
+    def existence(index: int) -> tuple[bool, ...] | None:
+        """None: the label files have no flags; a lane exists where a frame's labels show one of its markers."""
+        return None
+
+    @staticmethod
+    def paper_crop_top(height: int, width: int) -> int:
+        """333 of 717 rows; the same share of frames of other sizes."""
+        return round(height * CROPPED_SHARE)
+
+    def signature(self) -> str:
+        return sizes_signature(
+            chain.from_iterable((self._root / frame.image, self._root / frame.label) for frame in self._frames)
+        )
+
+    def _split(self, settings: ScenesSettings) -> dict[Split, list[int]]:
+        official: dict[str, list[int]] = {folder: [] for folder in _FOLDERS}
+        for index, frame in enumerate(self._frames):
+            official[frame.split].append(index)
+        if official["test"]:
+            if settings.val_groups:
+                found = ", ".join(settings.val_groups)
+                raise SettingError("scenes.val_groups", "has no meaning beside labels/test", found, "remove it")
+            return {"train": official["train"], "val": official["valid"], "test": official["test"]}
+        val = val_groups([self.scenes[index] for index in official["train"]], settings)
+        chosen: dict[Split, list[int]] = {"train": [], "val": [], "test": official["valid"]}
+        for index in official["train"]:
+            chosen["val" if self._frames[index].group in val else "train"].append(index)
+        return chosen
+
+
+def _listing(scan: Scan) -> Listing:
+    images = next((name for name in IMAGE_FOLDERS if scan.exists(name)), None)
+    if images is None:
+        rule = f"must hold {' or '.join(IMAGE_FOLDERS)}"
+        raise SceneError(str(scan.root), rule, "neither", "unpack the official archives there")
+    frames: list[ListedFrame] = []
+    missing: Counter[str] = Counter()
+    notes: list[str] = []
+    taken: set[str] = set()
+    # Last first: a recording of valid or test stays whole there.
+    for folder in reversed(_FOLDERS):
+        recordings = scan.folders(f"labels/{folder}")
+        shared = [name for name in recordings if name in taken]
+        if shared:
+            notes.append(f"Leaving out of labels/{folder} what valid or test hold too: {', '.join(shared)}")
+        own = [name for name in recordings if name not in taken]
+        taken.update(own)
+        for recording in own:
+            frames += _recording(scan, f"{images}/{folder}/{recording}", f"labels/{folder}/{recording}", missing)
+    if missing:
+        counted = ", ".join(f"{place} ({count} files)" for place, count in sorted(missing.items()))
+        notes.append(f"Leaving out labels whose images are missing: {counted}")
+    if not frames:
+        found = "; ".join(notes) or "none"
+        raise SceneError(str(scan.root / "labels"), "must hold labels with images", found, "unpack the archives there")
+    frames.sort(key=lambda frame: (_FOLDERS.index(frame.split), frame.name))
+    return Listing(frames, notes)
+
+
+def _recording(scan: Scan, images: str, labels: str, missing: Counter[str]) -> Iterator[ListedFrame]:
+    """Frames of one recording; images without a label are passed over, labels without an image counted."""
+    suffix = IMAGE_FOLDERS[images.partition("/")[0]]
+    present = set(scan.files(images, (suffix,)))
+    _, split, recording = labels.split("/")
+    for label in scan.files(labels, (".json",)):
+        stamp = label.removesuffix(".json")
+        if f"{stamp}{suffix}" in present:
+            image = f"{images}/{stamp}{suffix}"
+            yield ListedFrame(f"{recording}/{stamp}", recording, image, f"{labels}/{label}", split)
+        else:
+            missing[images] += 1

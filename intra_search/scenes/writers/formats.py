@@ -1,0 +1,92 @@
+"""The layouts that scenes can be drawn in, and the drawing of a whole data set."""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from intra_search.errors import SettingError, StorageError
+from intra_search.scenes.writers import apolloscape, culane, folder, llamas
+from intra_search.scenes.writers.order import LEAST_SCENES, DrawOrder
+
+RECORD = "drawn.json"
+"""Says that a folder was drawn, and how; only such a folder is ever replaced."""
+
+
+class Format(NamedTuple):
+    """One layout."""
+
+    size: tuple[int, int]
+    """Height and width where none are asked for."""
+    fixed_size: bool
+    write_scene: Callable[[Path, DrawOrder, int], None]
+    write_tables: Callable[[Path, DrawOrder], None]
+    """Called after all scenes."""
+
+
+FORMATS = {
+    "apolloscape": Format(apolloscape.SIZE, False, apolloscape.write_scene, apolloscape.write_tables),
+    "culane": Format(culane.SIZE, False, culane.write_scene, culane.write_tables),
+    "llamas": Format(llamas.SIZE, True, llamas.write_scene, llamas.write_tables),
+    "folder": Format(folder.SIZE, False, folder.write_scene, folder.write_tables),
+}
+
+
+def draw_order(name: str, count: int, seed: int, height: int | None, width: int | None) -> DrawOrder:
+    """What to draw in a format. Raises `SettingError` for an unknown one, too few scenes or a size it cannot have."""
+    if name not in FORMATS:
+        raise SettingError("--format", "unknown format", repr(name), f"known: {', '.join(FORMATS)}")
+    if count < LEAST_SCENES:
+        raise SettingError("--count", f"must be at least {LEAST_SCENES}: train, val and test", count, "draw more")
+    default = FORMATS[name].size
+    size = (height or default[0], width or default[1])
+    if FORMATS[name].fixed_size and size != default:
+        rule = f"{name} frames are {default[1]} x {default[0]}"
+        raise SettingError("--height, --width", rule, f"{size[1]} x {size[0]}", "leave both out")
+    if min(size) < 32:
+        raise SettingError("--height, --width", "must be at least 32", f"{size[1]} x {size[0]}", "draw larger scenes")
+    return DrawOrder(count, seed, *size)
+
+
+def draw_data_set(
+    out: Path, name: str, order: DrawOrder, *, overwrite: bool = False, progress: Callable[[int], None] | None = None
+) -> None:
+    """Draws a data set into a folder that is not there yet; it appears when all of it is drawn.
+
+    With `overwrite`, a folder that was drawn earlier is replaced. Raises `StorageError` for any other folder that holds
+    something. `progress(done)` is called after each scene."""
+    _check_free(out, overwrite)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.parent / f".tmp-{out.name}-{uuid.uuid4().hex[:8]}"
+    write_scene, write_tables = FORMATS[name].write_scene, FORMATS[name].write_tables
+    try:
+        part.mkdir()
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            try:
+                drawn = threads.map(lambda index: write_scene(part, order, index), range(order.num_scenes))
+                for done, _ in enumerate(drawn, 1):
+                    if progress is not None:
+                        progress(done)
+            finally:
+                threads.shutdown(cancel_futures=True)
+        write_tables(part, order)
+        (part / RECORD).write_text(json.dumps({"format": name, **order._asdict()}) + "\n", encoding="utf-8")
+        if out.exists():
+            shutil.rmtree(out)
+        part.rename(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _check_free(out: Path, overwrite: bool) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / RECORD).is_file():
+        rule = "must be a new or empty folder, or one that was drawn"
+        raise StorageError(str(out), rule, "something else", "choose another place")
+    if not overwrite:
+        raise StorageError(str(out), "must be a new or empty folder", "drawn scenes", "add --overwrite to replace them")
