@@ -105,5 +105,5 @@ def test_two_workers_equal_one_over_20_steps(roads: Path, tmp_path: Path) -> Non
     assert second.curve == first.curve
     assert first.row["val/miou"] == alone.row["val/miou"]
     assert_close(second.weights, first.weights, rtol=0, atol=0)
-    assert_close(first.weights, alone.weights, rtol=1e-5, atol=1e-8)
+    assert_close(first.weights, alone.weights, rtol=1e-4, atol=1e-6)
     assert Path(tmp_path / "two/trials/00000/gen-1" / checkpoint_name(1)).exists()

@@ -1,4 +1,4 @@
-"""The benchmarks' search spaces, run at toy size on drawn data in the benchmarks' own layouts, through the command line.
+"""The benchmarks' search spaces, run at toy size on drawn data in their own layouts, through the command line.
 
 (That every corner of every space is a valid setting is tested in tests/config/test_space.py, without a cluster.)
 """
