@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STUDY ?= studies/demo
 export RAY_USAGE_STATS_ENABLED = 0
+export OMP_WAIT_POLICY = PASSIVE
 
 .PHONY: demo test quick check lint types bench drills clean
 

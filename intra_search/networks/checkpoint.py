@@ -52,14 +52,20 @@ def load_checkpoint(storage: Storage, path: str) -> Checkpoint:
     return Checkpoint(network, training, bundle.about)
 
 
-def load_newest(storage: Storage, folders: Iterable[str], note: Callable[[str], None]) -> Checkpoint | None:
-    """The undamaged checkpoint of the highest epoch below the folders; `note` is told of damaged newer ones."""
-    found = [(name, folder) for folder in folders for name in storage.names(folder) if name.startswith("checkpoint-")]
-    for name, folder in sorted(found, reverse=True):
-        try:
-            return load_checkpoint(storage, f"{folder}/{name}")
-        except CheckpointError as error:
-            note(f"falling back to an older checkpoint: {error}")
+def load_newest(storage: Storage, folder: str, generation: int, note: Callable[[str], None]) -> Checkpoint | None:
+    """The newest undamaged checkpoint of a training up to a generation; `note` is told of damaged newer ones.
+
+    A later generation's comes before an earlier one's, whatever their epochs: workers of a driver that is gone may
+    still be writing.
+    """
+    generations = [int(name.removeprefix("gen-")) for name in storage.names(folder) if name.startswith("gen-")]
+    for number in sorted((number for number in generations if number <= generation), reverse=True):
+        home = f"{folder}/gen-{number}"
+        for name in sorted((name for name in storage.names(home) if name.startswith("checkpoint-")), reverse=True):
+            try:
+                return load_checkpoint(storage, f"{home}/{name}")
+            except CheckpointError as error:
+                note(f"falling back to an older checkpoint: {error}")
     return None
 
 

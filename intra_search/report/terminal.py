@@ -11,7 +11,14 @@ from intra_search.selection.pick import Pick, ranked
 from intra_search.store.ledger import HistoryRow, TrialRecord
 from intra_search.store.study_folder import StudyFolder
 
-STATE_STYLES = {"done": "green", "stopped": "yellow", "failed": "red", "running": "cyan", "waiting": "dim"}
+STATE_STYLES = {
+    "done": "green",
+    "stopped": "yellow",
+    "failed": "red",
+    "running": "cyan",
+    "waiting": "dim",
+    "infeasible": "magenta",
+}
 MAX_LIVE_ROWS = 20
 
 
@@ -81,7 +88,7 @@ def trial_table(records: list[TrialRecord], metric: str, epochs: int, title: str
         value = record.objectives.get(metric)
         table.add_row(
             str(record.trial),
-            f"[{STATE_STYLES.get(record.state, '')}]{record.state}[/]",
+            f"[{STATE_STYLES[record.state]}]{record.state}[/]",
             f"{record.epochs}/{epochs}",
             "" if value is None else f"{value:.4f}",
             "" if record.num_parameters is None else f"{record.num_parameters:,}",

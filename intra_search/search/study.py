@@ -62,6 +62,7 @@ def run_study(uri: str, plan: StudyPlan, observer: Observer, *, address: str | N
     folder.check(dumped, fingerprint)
     _check_init(settings)
     with study_lock(folder.storage, takeover=takeover):
+        folder.check(dumped, fingerprint)  # again: another driver may have begun the study since
         generation = folder.begin(dumped, plan.space.tables(), fingerprint)
         observer.note(f"generation {generation} of study {folder.storage.full_path()}")
         search = _Search(folder, plan, generation, fingerprint, observer)

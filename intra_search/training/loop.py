@@ -248,9 +248,7 @@ class Training:
         return evaluation_loader(self._val_scenes, size, self._world, num_processes=processes, pin=pin)
 
     def _resume(self) -> None:
-        generations = [name for name in self._storage.names(self.job.folder) if name.startswith("gen-")]
-        known = [name for name in generations if int(name.removeprefix("gen-")) <= self.job.generation]
-        checkpoint = load_newest(self._storage, [f"{self.job.folder}/{name}" for name in known], self.notes.append)
+        checkpoint = load_newest(self._storage, self.job.folder, self.job.generation, self.notes.append)
         if checkpoint is None:
             return
         self.network.load_state_dict(checkpoint.network)

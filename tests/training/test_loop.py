@@ -65,6 +65,16 @@ def test_a_later_generations_checkpoint_is_not_read(roads: Path, tmp_path: Path)
     assert Training(job(tmp_path, settings, generation=4)).history == []
 
 
+def test_a_zombies_later_epoch_in_an_older_generation_is_not_read(roads: Path, tmp_path: Path) -> None:
+    settings = plain(roads, training={"epochs": 9, "batch_size": 2, "amp": "off"})
+    old = Training(job(tmp_path, settings, generation=9))
+    old.run_epoch()
+    Training(job(tmp_path, settings, generation=10)).run_epoch()
+    for _ in range(3):
+        old.run_epoch()  # it does not know that its driver is gone
+    assert len(Training(job(tmp_path, settings, generation=11)).history) == 2
+
+
 def test_only_newest_last_but_one_and_best_checkpoints_stay(roads: Path, tmp_path: Path) -> None:
     training = Training(job(tmp_path, plain(roads, training={"epochs": 5, "batch_size": 2, "amp": "off"})))
     while not training.finished:
