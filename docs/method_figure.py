@@ -21,6 +21,7 @@ HEIGHT, WIDTH = 112, 280
 NUM_SCENES, STEPS, BATCH = 32, 60, 4
 KERNEL_SIZE = 5
 NUM_CHANNELS = 32
+NUM_REGIONS = 7
 PANEL = (384, 960)
 SQUARE = 300
 Image = NDArray[np.uint8]
@@ -112,20 +113,24 @@ def main() -> None:
         masks = region_masks(labels[None], num_classes, KERNEL_SIZE, (features.shape[2], features.shape[3]))
         moments = region_moments(features, masks, (1, 2, 3))
         graphs += list(affinity_graph(moments)[0])
-    present = masks[0].flatten(1).any(dim=1).nonzero().flatten().tolist()[:7]
+    cells_of_region = masks[0].flatten(1).sum(dim=1)
+    by_size = cells_of_region.argsort(descending=True)[: int((cells_of_region > 0).sum())].tolist()
+    present = by_size[:NUM_REGIONS]
     shown = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
     known = (labels != 255).numpy()
     shown[known] = colors[labels.numpy()[known]]
     # Overlapping regions: the rarer one is painted last.
     cells = np.full((HEIGHT // 8, WIDTH // 8, 3), 255, np.uint8)
-    for region in sorted(present, key=lambda region: -masks[0, region].sum().item()):
+    for region in by_size:
         cells[masks[0, region].bool().numpy()] = colors[region]
-    rarest = sorted(present, key=lambda region: -masks[0, region].sum().item())[:5]
     panels = [
         ("drawn scene", enlarged(((image.permute(1, 2, 0).numpy() + 2) * 64).astype(np.uint8))),
         ("labels", enlarged(shown)),
         (f"regions at 1/8, kernel {KERNEL_SIZE}", enlarged(cells)),
-        ("student's moments 1, 2, 3 of the five largest regions, by channel", bars_panel(moments[0], rarest, colors)),
+        (
+            "student's moments 1, 2, 3 of the five largest regions, by channel",
+            bars_panel(moments[0], present[:5], colors),
+        ),
     ]
     rows = [np.hstack([titled(panel, text) for text, panel in panels[row : row + 2]]) for row in (0, 2)]
     titles = [f"{network}, order {order}" for network in ("teacher", "student") for order in (1, 2, 3)]
