@@ -80,23 +80,20 @@ def check_same_grid(features: Tensor, masks: Tensor) -> None:
 
 def _textbook(features: Tensor, masks: Tensor, orders: Sequence[int], *, divisor: str) -> Tensor:
     """Moments of the cells inside, central ones of order >= 3 divided by a power of "sd" or of "variance"."""
-    mean_BKC, central, unit_C, varies_BKC = central_moments(features, masks, max(*orders, 2))
+    mean_BKC, central, unit_C, varies_BKC, symmetric_BK = central_moments(features, masks, max(*orders, 2))
     variance_BKC = torch.where(varies_BKC, central[0], 1)
     divisor_BKC = variance_BKC.sqrt()
     if divisor == "variance":  # not free of units: (x / unit)^r over (x / unit)^(2 r)
         divisor_BKC = variance_BKC.double() * unit_C
-    # Two values lie symmetric about their mean: odd orders are 0, and rounding must not reach the cosine, which would
-    # blow it up to a vector of length 1.
-    masks_BKN = masks.flatten(2)
-    two_cells_BK1 = ((masks_BKN > 0).sum(dim=2) == 2).logical_and(masks_BKN.sum(dim=2) == 2).unsqueeze(2)
+    # Odd orders of symmetric values are 0, and rounding must not reach the cosine, which would blow it up to length 1.
+    skewed_BKC = varies_BKC & ~symmetric_BK.unsqueeze(2)
     moments = []
     for order in orders:
         if order == 1:
             moments.append(mean_BKC.to(divisor_BKC.dtype))
             continue
         moment_BKC = central[0] * unit_C.square() if order == 2 else central[order - 2] / divisor_BKC**order
-        valid_BKC = varies_BKC & ~two_cells_BK1 if order % 2 else varies_BKC
-        moments.append(torch.where(valid_BKC, moment_BKC, 0))
+        moments.append(torch.where(skewed_BKC if order % 2 else varies_BKC, moment_BKC, 0))
     return torch.stack(moments, dim=1)
 
 

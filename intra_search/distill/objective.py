@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from intra_search.config.settings import DistillSettings, TrainingSettings
 from intra_search.distill.needs import Need
 from intra_search.distill.regions import IGNORED
-from intra_search.distill.term import Term, TermContext, TermResult
+from intra_search.distill.term import RelationTerm, Term, TermContext, TermResult
 from intra_search.distill.terms.table import TERMS
 from intra_search.distill.weighting import GradientBalance, Measured, scheduled_weight
+from intra_search.distill.workers import Workers
 from intra_search.errors import SettingError
 from intra_search.networks.output import NetworkOutput
 
@@ -94,6 +95,7 @@ class Objective(nn.Module):
         *,
         all_reduce: Callable[[Tensor], Tensor],
         world_size: int,
+        rank: int = 0,
         progress: float = 0.0,
     ) -> ObjectiveResult:
         """Loss of one step.
@@ -102,13 +104,19 @@ class Objective(nn.Module):
             student: output for this worker's share of the batch.
             labels: (B, H, W) integers, 255 = ignored.
             answers: the teacher's, for the same views (`teacher_answers` or stored knowledge).
-            all_reduce: sum of a tensor over workers; called once, and once more while `balance` measures.
+            all_reduce: sum of a tensor over workers; called once, once more while `balance` measures, and by terms
+                that relate the images of the batch. The identity for one worker.
             world_size: number of workers.
+            rank: number of this worker.
             progress: share of the training that is done, for weights that move over time.
         """
         results = {"ce": cross_entropy(student.logits, labels, self.class_weights)}
+        workers = Workers(all_reduce, world_size, rank)
         for name, term in self.terms.items():
-            results[name] = term(student, answers, labels)
+            if isinstance(term, RelationTerm):
+                results[name] = term.related(student, answers, workers)
+            else:
+                results[name] = term(student, answers, labels)
         values = _shares(results, all_reduce)
         weights = self._weights(values, student, all_reduce, progress)
         # DDP divides the summed gradients by the number of workers, hence the factor.

@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from intra_search.distill.cell_groups import CellGroups, group_cells
 
-CELLS_PER_CHUNK = 4096
+CELLS_PER_CHUNK = 1024
 """Cells handled at a time, so that powers stay in the processor's cache; a GPU takes all at once."""
 PAYING_SHARE = 8
 """Groups pay as long as there are at least so many cells per pair of group and region."""
@@ -37,12 +37,14 @@ class CentralMoments(NamedTuple):
     """(C,): a power of two near the largest feature of the channel, so that no power leaves float32."""
     varies: Tensor
     """(B, K, C) bool: the variance is more than rounding, and large enough to divide by."""
+    symmetric: Tensor
+    """(B, K) bool: regions of exactly two cells, which lie symmetric about their mean."""
 
 
 def central_moments(features: Tensor, masks: Tensor, highest: int) -> CentralMoments:
     """Moments up to order `highest` >= 2 of (B, C, h, w) features, float32 or 64, over (B, K, h, w) masks."""
     masks_BKN = masks.flatten(2)
-    if bool(((masks_BKN == 0) | (masks_BKN == 1)).all()):
+    if not bool((masks_BKN * (1 - masks_BKN)).any()):
         groups = group_cells(masks_BKN)
         if len(groups.pair_group) * PAYING_SHARE <= features.shape[0] * masks_BKN.shape[2]:
             return _moments_of_groups(features, groups, masks.shape[1], highest)
@@ -85,13 +87,15 @@ def _moments_by_products(features: Tensor, masks_BKN: Tensor, highest: int) -> C
     central = [shifted(one, means_BKC, means_BKC[0], order) for order in range(2, highest + 1)]
     varies_BKC = central[0].detach() > rounding(torch.float64) * means_BKC[1].detach()
     mean_BKC = torch.where(weight_BK1 > 0, means_BKC[0] + shift_B1C, 0)
-    return CentralMoments(mean_BKC, central, x_BNC.new_ones(x_BNC.shape[2]), varies_BKC)
+    two_cells_BK = ((masks_BKN > 0).sum(dim=2) == 2) & (weight_BK1.squeeze(2) == 2)
+    return CentralMoments(mean_BKC, central, x_BNC.new_ones(x_BNC.shape[2]), varies_BKC, two_cells_BK)
 
 
 def _moments_of_groups(features: Tensor, groups: CellGroups, num_classes: int, highest: int) -> CentralMoments:
     num_images, channels = features.shape[:2]
     num_regions = num_images * num_classes
-    unit_C = _power_of_two(features.detach().abs().amax(dim=(0, 2, 3)))
+    values = features.detach()
+    unit_C = _power_of_two(torch.maximum(values.amax(dim=(0, 2, 3)), -values.amin(dim=(0, 2, 3))))
     sums_JGC, shift_GC = _GroupSums.apply(features, groups, unit_C, highest)
     cells_P1 = groups.num_cells[groups.pair_group].unsqueeze(1).to(features.dtype)
 
@@ -99,7 +103,8 @@ def _moments_of_groups(features: Tensor, groups: CellGroups, num_classes: int, h
         zeros_QX = values_PX.new_zeros(num_regions, values_PX.shape[1])
         return zeros_QX.index_add(0, groups.pair_region, values_PX)
 
-    share_Q1 = 1 / over_regions(cells_P1.double()).clamp_min(1)
+    cells_Q1 = over_regions(cells_P1.double())
+    share_Q1 = 1 / cells_Q1.clamp_min(1)
     sums_PC = [sums_GC[groups.pair_group] for sums_GC in sums_JGC]
     # Only the mean itself, and its distance from a group's shift, need float64: all after it are small numbers.
     shift_PC = shift_GC[groups.pair_group].double()
@@ -112,7 +117,11 @@ def _moments_of_groups(features: Tensor, groups: CellGroups, num_classes: int, h
     varies_QC = central[0].detach() > floor_QC
     shape = (num_images, num_classes, channels)
     return CentralMoments(
-        mean_QC.view(shape), [moment.view(shape) for moment in central], unit_C, varies_QC.view(shape)
+        mean_QC.view(shape),
+        [moment.view(shape) for moment in central],
+        unit_C,
+        varies_QC.view(shape),
+        cells_Q1.view(shape[:2]) == 2,
     )
 
 
@@ -130,7 +139,7 @@ class _GroupSums(torch.autograd.Function):
     """Sums over each group of ((x - shift) / unit)^j, j = 1 .. J, and the shift: the group's mean, up to rounding.
 
     The shift is a constant to autograd: what is made of the sums does not depend on it. By hand, because the chain of
-    powers would keep a copy of the features for each; this keeps the features, and recomputes.
+    powers would keep a copy of the features for each; this keeps one, as rows, and recomputes.
     """
 
     @staticmethod
@@ -139,34 +148,49 @@ class _GroupSums(torch.autograd.Function):
         zeros_GC = rows_MC.new_zeros(len(groups.num_cells), rows_MC.shape[1])
         shift_GC = zeros_GC.index_add(0, group_of_cell, rows_MC) / groups.num_cells.to(rows_MC.dtype).unsqueeze(1)
         sums_JGC = rows_MC.new_zeros(highest, *zeros_GC.shape)
-        for start in _chunks(rows_MC):
-            group_of = group_of_cell[start]
-            power = distance = (rows_MC[start] - shift_GC.index_select(0, group_of)).div_(unit_C)
-            sums_JGC[0].index_add_(0, group_of, power)
-            for j in range(1, highest):
-                power = power * distance
-                sums_JGC[j].index_add_(0, group_of, power)
-        ctx.save_for_backward(features, group_of_cell, shift_GC, unit_C)
+        distances = _Distances(rows_MC, group_of_cell, shift_GC, unit_C)
+        for chunk in _chunks(rows_MC):
+            group_of, distance = group_of_cell[chunk], distances.of(chunk)
+            sums_JGC[0].index_add_(0, group_of, distance)
+            power = distance.clone()
+            for sums_GC in sums_JGC[1:]:
+                sums_GC.index_add_(0, group_of, power.mul_(distance))
+        ctx.save_for_backward(rows_MC, group_of_cell, shift_GC, unit_C)
+        ctx.shape, ctx.is_contiguous = features.shape, features.is_contiguous()
         ctx.mark_non_differentiable(shift_GC)
         return sums_JGC, shift_GC
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient_JGC: Tensor, _shift: Tensor) -> tuple[Tensor | None, ...]:
-        features, group_of_cell, shift_GC, unit_C = ctx.saved_tensors
-        rows_MC = _rows(features)
-        order_J11 = torch.arange(1, len(gradient_JGC) + 1, device=features.device).view(-1, 1, 1)
-        factors_JGC = gradient_JGC * (order_J11 / unit_C)
+        rows_MC, group_of_cell, shift_GC, unit_C = ctx.saved_tensors
+        order_J11 = torch.arange(1, len(gradient_JGC) + 1, device=rows_MC.device).view(-1, 1, 1)
+        *lower, top_GC = (gradient_JGC * (order_J11 / unit_C)).unbind()
         result_MC = torch.empty_like(rows_MC)
-        for start in _chunks(rows_MC):
-            group_of = group_of_cell[start]
-            distance = (rows_MC[start] - shift_GC.index_select(0, group_of)).div_(unit_C)
+        distances = _Distances(rows_MC, group_of_cell, shift_GC, unit_C)
+        for chunk in _chunks(rows_MC):
+            group_of, distance = group_of_cell[chunk], distances.of(chunk)
             # Horner: g1 + 2 g2 d + 3 g3 d^2 + ...
-            value = factors_JGC[-1].index_select(0, group_of)
-            for factor_GC in factors_JGC[:-1].flip(0):
-                value = torch.addcmul(factor_GC.index_select(0, group_of), value, distance)
-            result_MC[start] = value
-        return _images(result_MC, features), None, None, None
+            value = top_GC.index_select(0, group_of)
+            for factor_GC in reversed(lower):
+                value = value.mul_(distance).add_(factor_GC.index_select(0, group_of))
+            result_MC[chunk] = value
+        return _images(result_MC, ctx.shape, contiguous=ctx.is_contiguous), None, None, None
+
+
+class _Distances:
+    """(x - shift) / unit of a chunk of cells."""
+
+    def __init__(self, rows_MC: Tensor, group_of_cell: Tensor, shift_GC: Tensor, unit_C: Tensor) -> None:
+        self._rows_MC = rows_MC
+        self._group_of_cell = group_of_cell
+        # Dividing by a power of two is exact, so x / unit - shift / unit is the same number.
+        self._minus_shift_GC = -shift_GC / unit_C
+        self._scale_C = 1 / unit_C
+
+    def of(self, chunk: slice) -> Tensor:
+        minus_shift = self._minus_shift_GC.index_select(0, self._group_of_cell[chunk])
+        return minus_shift.addcmul_(self._rows_MC[chunk], self._scale_C)
 
 
 def _chunks(rows_MC: Tensor) -> list[slice]:
@@ -179,11 +203,11 @@ def _rows(features: Tensor) -> Tensor:
     return features.permute(0, 2, 3, 1).reshape(-1, features.shape[1])
 
 
-def _images(rows_MC: Tensor, like: Tensor) -> Tensor:
-    """The inverse of `_rows`, in the memory layout of `like`."""
-    num_images, channels, height, width = like.shape
-    if like.is_contiguous():
-        # Transposed in two dimensions, then by whole rows: six times faster than torch's copy in four dimensions.
+def _images(rows_MC: Tensor, shape: torch.Size, *, contiguous: bool) -> Tensor:
+    """The inverse of `_rows`, contiguous or channels-last."""
+    num_images, channels, height, width = shape
+    if contiguous:
+        # Transposed in two dimensions, then by whole rows: three times faster than torch's copy in four dimensions.
         images_CBhw = rows_MC.t().contiguous().view(channels, num_images, height, width)
         return images_CBhw.transpose(0, 1).contiguous()
     return rows_MC.view(num_images, height, width, channels).permute(0, 3, 1, 2)

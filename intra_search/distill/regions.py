@@ -72,8 +72,7 @@ def _hard_masks(labels: Tensor, num_classes: int, kernel_size: int, size: tuple[
     reach = kernel_size // 2
     words_BSHW = nn.functional.pad(words_BSHW, (reach, reach, reach, reach))
     for dim in (-1, -2):
-        starts = torch.arange(labels.shape[dim], device=labels.device)
-        words_BSHW = _window_or(words_BSHW, starts, starts + kernel_size, dim, shortest=kernel_size)
+        words_BSHW = _box_or(words_BSHW, kernel_size, dim)
     words_BSHW = words_BSHW.masked_fill((labels == IGNORED).unsqueeze(1), 0)
     for dim, cells in ((-1, size[1]), (-2, size[0])):
         starts, ends, shortest = _windows(resize, words_BSHW.shape[dim], cells, labels.device)
@@ -95,12 +94,14 @@ def _soft_masks(labels: Tensor, num_classes: int, kernel_size: int, size: tuple[
 
 def _class_words(labels: Tensor, num_classes: int) -> Tensor:
     """(B, S, H, W) int64: bit k % 62 of word k // 62 is set where the label is k."""
-    labels_B1HW = labels.long().unsqueeze(1)
+    class_K = torch.arange(num_classes, device=labels.device)
     num_words = -(-num_classes // CLASSES_PER_WORD)
-    word_S11 = torch.arange(num_words, device=labels.device).view(-1, 1, 1)
-    valid = (labels_B1HW >= 0) & (labels_B1HW < num_classes)
-    here = valid & (labels_B1HW // CLASSES_PER_WORD == word_S11)
-    return torch.where(here, 1 << (labels_B1HW % CLASSES_PER_WORD), 0)
+    # One row more, of zeros, for labels that name no class.
+    words_KS = torch.zeros(num_classes + 1, num_words, dtype=torch.long, device=labels.device)
+    words_KS[class_K, class_K // CLASSES_PER_WORD] = 1 << (class_K % CLASSES_PER_WORD)
+    index_BHW = labels.int()
+    index_BHW = index_BHW.masked_fill((index_BHW < 0) | (index_BHW >= num_classes), num_classes)
+    return words_KS.t()[:, index_BHW].transpose(0, 1)
 
 
 def _unpack(words_BShw: Tensor, num_classes: int) -> Tensor:
@@ -124,17 +125,22 @@ def _windows(resize: Resize, length: int, cells: int, device: torch.device) -> t
     return start, (start + 1 + between).clamp_max(length), 1
 
 
-def _window_or(words: Tensor, starts: Tensor, ends: Tensor, dim: int, shortest: int) -> Tensor:
-    """OR over windows [start, end) along one dimension, by doubling: as in a sparse table for range queries.
-
-    Every window is the union of two spans of length 2^j. Boxes are of one length, resizing windows differ by at most
-    one pixel, so one j serves all: the largest span that fits the `shortest` window.
-    """
+def _box_or(words: Tensor, kernel_size: int, dim: int) -> Tensor:
+    """OR over every window of `kernel_size` along one dimension, which gets shorter by kernel_size - 1."""
     span = 1
-    while 2 * span <= shortest:
-        # Beyond the end the table repeats shorter spans; no window reads them.
-        shifted = words.narrow(dim, span, words.shape[dim] - span)
-        head = words.narrow(dim, 0, words.shape[dim] - span) | shifted
-        words = torch.cat([head, words.narrow(dim, words.shape[dim] - span, span)], dim)
-        span *= 2
+    while span < kernel_size:
+        step = min(span, kernel_size - span)  # spans may overlap: OR does not mind
+        words = words.narrow(dim, 0, words.shape[dim] - step) | words.narrow(dim, step, words.shape[dim] - step)
+        span += step
+    return words
+
+
+def _window_or(words: Tensor, starts: Tensor, ends: Tensor, dim: int, shortest: int) -> Tensor:
+    """OR over windows [start, end) along one dimension, whose lengths differ by at most one.
+
+    Every window is the union of two spans of length 2^j, the longest that fits the `shortest` window: as in a sparse
+    table for range queries.
+    """
+    span = 1 << (shortest.bit_length() - 1)
+    words = _box_or(words, span, dim)
     return words.index_select(dim, starts) | words.index_select(dim, ends - span)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from intra_search.config.settings import DistillSettings
-from intra_search.distill.needs import Need, check_layer
+from intra_search.distill.needs import Need, answer_of, check_layer
+from intra_search.distill.workers import ALONE, Workers, gathered, own_share
 from intra_search.errors import SettingError
 from intra_search.networks.output import NetworkOutput
 
@@ -38,8 +39,6 @@ class Term(nn.Module):
 
     anchor: str = "logits"
     """The deepest student feature that the term's gradient passes, where `balance` compares it with the task loss."""
-    adds_over_workers: bool = True
-    """False where images of a batch are compared with each other: then only those of one worker are."""
 
     def __init__(self, settings: DistillSettings, context: TermContext) -> None:
         super().__init__()
@@ -83,6 +82,42 @@ class NeighbourTerm(LayerTerm):
         if len(self.pairs) < 2:
             rule = "must hold two pairs of weight above 0 for a term on neighbouring layers"
             raise SettingError("distill.layers", rule, len(self.pairs), "add a pair, from shallow to deep")
+
+
+class RelationTerm(LayerTerm):
+    """A term that compares the images of the global batch with each other."""
+
+    def forward(self, student: NetworkOutput, answers: Mapping[str, Tensor], labels: Tensor) -> TermResult:
+        return self.related(student, answers, ALONE)
+
+    def related(self, student: NetworkOutput, answers: Mapping[str, Tensor], workers: Workers) -> TermResult:
+        """As `forward`, with the images of all workers."""
+        results = []
+        for student_layer, teacher_layer, weight in self.pairs:
+            own_B = self.embedding(student.features[student_layer])
+            teacher_B = answer_of(answers, self.need(self.settings, teacher_layer).key).to(own_B.dtype)
+            everyone = gathered(own_B, workers)
+            gap_B = self.gap(everyone.values, gathered(teacher_B, workers).values)
+            count = gap_B.new_full((1,), len(own_B)).detach()
+            results.append(TermResult(weight * own_share(gap_B, everyone.own).reshape(1), count))
+        return joined(results)
+
+    @classmethod
+    def needs_of(cls, settings: DistillSettings) -> tuple[Need, ...]:
+        return tuple(cls.need(settings, teacher_layer) for _, teacher_layer, _ in settings.weighted_layers)
+
+    @classmethod
+    def need(cls, settings: DistillSettings, layer: str) -> Need:
+        """The teacher's embedding of one layer."""
+        raise NotImplementedError
+
+    def embedding(self, features: Tensor) -> Tensor:
+        """What is compared of each image: (B, C, h, w) to (B, ...)."""
+        raise NotImplementedError
+
+    def gap(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """(B,) from the embeddings of all images."""
+        raise NotImplementedError
 
 
 def per_image(values_B: Tensor, weight: float = 1.0) -> TermResult:

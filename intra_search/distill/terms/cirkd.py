@@ -2,15 +2,15 @@
 
 # B images, C channels, N = grid * grid cells per image
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from intra_search.config.settings import DistillSettings
-from intra_search.distill.needs import Need, answer_of, feature_of
-from intra_search.distill.term import LayerTerm, TermResult, joined, per_image
+from intra_search.distill.needs import Need, feature_of
+from intra_search.distill.term import RelationTerm
 from intra_search.distill.unit import full_precision, unit
 from intra_search.networks.output import NetworkOutput
 
@@ -55,20 +55,15 @@ class GridNeed(Need):
         return {self.key: grid_embeddings(feature_of(teacher, self.layer), self.grid)}
 
 
-class CIRKDTerm(LayerTerm):
-    """Sum over layer pairs of `relation_gap`, mean over images. Relates the images of one worker only."""
-
-    adds_over_workers = False
+class CIRKDTerm(RelationTerm):
+    """Sum over layer pairs of `relation_gap`, mean over images."""
 
     @classmethod
-    def needs_of(cls, settings: DistillSettings) -> tuple[GridNeed, ...]:
-        return tuple(GridNeed(layer, settings.cirkd.grid) for _, layer, _ in settings.weighted_layers)
+    def need(cls, settings: DistillSettings, layer: str) -> GridNeed:
+        return GridNeed(layer, settings.cirkd.grid)
 
-    def forward(self, student: NetworkOutput, answers: Mapping[str, Tensor], labels: Tensor) -> TermResult:
-        options = self.settings.cirkd
-        results = []
-        for student_layer, teacher_layer, weight in self.pairs:
-            teacher = answer_of(answers, GridNeed(teacher_layer, options.grid).key)
-            own = grid_embeddings(student.features[student_layer], options.grid)
-            results.append(per_image(relation_gap(own, teacher, options.temperature), weight))
-        return joined(results)
+    def embedding(self, features: Tensor) -> Tensor:
+        return grid_embeddings(features, self.settings.cirkd.grid)
+
+    def gap(self, student: Tensor, teacher: Tensor) -> Tensor:
+        return relation_gap(student, teacher, self.settings.cirkd.temperature)

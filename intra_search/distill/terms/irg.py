@@ -2,14 +2,14 @@
 
 # B images, C channels
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from intra_search.config.settings import DistillSettings
-from intra_search.distill.needs import Need, answer_of, feature_of
-from intra_search.distill.term import LayerTerm, TermResult, joined, per_image
+from intra_search.distill.needs import Need, feature_of
+from intra_search.distill.term import RelationTerm
 from intra_search.distill.unit import full_precision
 from intra_search.networks.output import NetworkOutput
 
@@ -48,23 +48,19 @@ class PooledNeed(Need):
         return {self.key: pooled_features(feature_of(teacher, self.layer))}
 
 
-class IRGTerm(LayerTerm):
-    """Mean squared gap of distance matrices, summed over layer pairs. Relates the images of one worker only.
+class IRGTerm(RelationTerm):
+    """Mean squared gap of distance matrices, summed over layer pairs.
 
     Of the paper's graph only the relations between instances are here: its vertices (features) are FitNet's, and its
     transformations between layers need equal channels.
     """
 
-    adds_over_workers = False
-
     @classmethod
-    def needs_of(cls, settings: DistillSettings) -> tuple[PooledNeed, ...]:
-        return tuple(PooledNeed(teacher_layer) for _, teacher_layer, _ in settings.weighted_layers)
+    def need(cls, settings: DistillSettings, layer: str) -> PooledNeed:
+        return PooledNeed(layer)
 
-    def forward(self, student: NetworkOutput, answers: Mapping[str, Tensor], labels: Tensor) -> TermResult:
-        results = []
-        for student_layer, teacher_layer, weight in self.pairs:
-            teacher_BB = distance_matrix(answer_of(answers, PooledNeed(teacher_layer).key))
-            student_BB = distance_matrix(pooled_features(student.features[student_layer]))
-            results.append(per_image((student_BB - teacher_BB).square().mean(dim=1), weight))
-        return joined(results)
+    def embedding(self, features: Tensor) -> Tensor:
+        return pooled_features(features)
+
+    def gap(self, student: Tensor, teacher: Tensor) -> Tensor:
+        return (distance_matrix(student) - distance_matrix(teacher)).square().mean(dim=1)

@@ -1,0 +1,157 @@
+"""Time and memory of the affinity term, against a loop over classes and against one plain pass over the features.
+
+Run `python tests/bench/bench_distill.py`; it prints a table. Every row is measured in a process of its own, so that
+peak memory is its own, on one thread and in processor time, so that neighbours on the machine disturb little; times
+are the best of several steps.
+Regions are taken from the labels once (their time is a row of its own): a training step shares them over layer pairs.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from intra_search.distill.functional import (
+    affinity_graph,
+    affinity_loss,
+    region_masks,
+    region_moments,
+    region_presence,
+)
+
+ORDERS = (1, 2, 3)
+KERNEL_SIZE = 5
+STRIDE = 8
+NUM_MARKINGS = 40
+
+
+class Shape(NamedTuple):
+    images: int
+    classes: int
+    channels: int
+    height: int
+    width: int
+
+
+SHAPES = (Shape(4, 37, 128, 64, 208), Shape(4, 5, 512, 36, 100))
+
+
+def road_labels(shape: Shape) -> Tensor:
+    """Slanted strips of random classes on background, some of it ignored: as ragged as a road with many markings."""
+    generator = torch.Generator().manual_seed(0)
+    height, width = STRIDE * shape.height, STRIDE * shape.width
+    labels = torch.zeros(shape.images, height, width, dtype=torch.uint8)
+    y, x = torch.arange(height).view(-1, 1), torch.arange(width)
+    for image in labels:
+        for draw in torch.rand(NUM_MARKINGS, 6, generator=generator).tolist():
+            top, length = draw[0] * height, draw[1] * height / 2
+            centre = draw[2] * width + (draw[3] - 0.5) * 4 * (y - top)
+            strip = (y >= top) & (y < top + length) & ((x - centre).abs() < 4 + 20 * draw[4])
+            image[strip] = 1 + int(draw[5] * (shape.classes - 1))
+    labels[:, -STRIDE:] = 255
+    return labels
+
+
+def loop_over_classes(features: Tensor, masks: Tensor, orders: tuple[int, ...]) -> Tensor:
+    """What one writes down first: for every class, the formulas on the whole map."""
+    moments = []
+    for k in range(masks.shape[1]):
+        mask = masks[:, k : k + 1]
+        count = mask.sum(dim=(2, 3), keepdim=True).clamp_min(1)
+        mean = (features * mask).sum(dim=(2, 3), keepdim=True) / count
+        centred = (features - mean) * mask
+        variance = centred.square().sum(dim=(2, 3), keepdim=True) / count
+        standard = centred / (variance + 1e-8).sqrt()
+        of_order = {1: mean, 2: variance} | {
+            r: (standard**r).sum(dim=(2, 3), keepdim=True) / count for r in orders if r > 2
+        }
+        moments.append(torch.stack([of_order[r].flatten(1) for r in orders], dim=1))
+    return torch.stack(moments, dim=2)
+
+
+def candidates(shape: Shape, channels_last: bool) -> dict[str, Callable[[], None]]:
+    """One step each: forward, and backward into the features."""
+    generator = torch.Generator().manual_seed(1)
+    size = (shape.height, shape.width)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    features = torch.randn(shape.images, shape.channels, *size, generator=generator).contiguous(memory_format=layout)
+    features.requires_grad_()
+    labels = road_labels(shape)
+    masks = region_masks(labels, shape.classes, KERNEL_SIZE, size)
+    present = region_presence(masks, ORDERS)
+    teacher = affinity_graph(torch.randn(shape.images, len(ORDERS), shape.classes, 64, generator=generator))
+
+    def term(moments: Callable[[Tensor, Tensor, tuple[int, ...]], Tensor]) -> None:
+        features.grad = None
+        affinity_loss(affinity_graph(moments(features, masks, ORDERS)), teacher, present).backward()
+
+    def plain_pass() -> None:
+        features.grad = None
+        features.sum().backward()
+
+    def square_pass() -> None:
+        features.grad = None
+        features.square().sum().backward()
+
+    def regions() -> None:
+        region_masks(labels, shape.classes, KERNEL_SIZE, size)
+
+    return {
+        "plain pass": plain_pass,
+        "sum of squares": square_pass,
+        "loop over classes": lambda: term(loop_over_classes),
+        "affinity term": lambda: term(region_moments),
+        "regions": regions,
+    }
+
+
+def measure(shape: Shape, name: str, channels_last: bool) -> dict[str, float]:
+    """Best seconds of a step, and how far the step raised the process's peak memory, in bytes."""
+    torch.set_num_threads(1)
+    step = candidates(shape, channels_last)[name]
+    # Linux only: 5 resets the peak, so that what made the inputs does not count.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = peak_bytes()
+    seconds = []
+    until = time.perf_counter() + 5
+    while len(seconds) < 3 or (time.perf_counter() < until and len(seconds) < 20):
+        started = time.process_time()
+        step()
+        seconds.append(time.process_time() - started)
+    return {"seconds": min(seconds), "bytes": peak_bytes() - before}
+
+
+def peak_bytes() -> float:
+    """Peak resident memory of this process since it was last reset."""
+    status = Path("/proc/self/status").read_text()
+    return 1024.0 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+def main() -> None:
+    for shape in SHAPES:
+        for channels_last in (False, True):
+            rows = {}
+            for name in ("plain pass", "sum of squares", "loop over classes", "affinity term", "regions"):
+                command = [sys.executable, __file__, json.dumps(shape), name, str(int(channels_last))]
+                rows[name] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            layout = "channels last" if channels_last else "contiguous"
+            sys.stdout.write(f"\nB {shape[0]}, K {shape[1]}, C {shape[2]}, {shape[3]}x{shape[4]}, {layout}\n")
+            plain, loop = rows["plain pass"]["seconds"], rows["loop over classes"]["seconds"]
+            for name, row in rows.items():
+                seconds, mebibytes = row["seconds"], row["bytes"] / 2**20
+                ratios = f"{seconds / plain:6.1f} x plain pass  {loop / seconds:6.1f} x faster than the loop"
+                sys.stdout.write(f"  {name:18s} {1e3 * seconds:8.1f} ms  {mebibytes:7.1f} MiB  {ratios}\n")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        chosen = Shape(*json.loads(sys.argv[1]))
+        sys.stdout.write(json.dumps(measure(chosen, sys.argv[2], bool(int(sys.argv[3])))))
+    else:
+        main()
