@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from intra_search.scenes.writers.formats import draw_data_set, draw_order
-from tests.ray.conftest import Command, read_history
+from tests.commands import Command, read_history
 
 pytestmark = pytest.mark.ray
 

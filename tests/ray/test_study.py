@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ray.conftest import SPACE, Command, read_history, read_record, write_study
+from tests.commands import SPACE, Command, read_history, read_record, write_study
 
 pytestmark = pytest.mark.ray
 

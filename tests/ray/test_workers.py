@@ -1,0 +1,56 @@
+"""Trials of two Ray Train workers each inside one Tune search; one worker is killed and its trial goes on."""
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.commands import Command, read_history, read_record, write_study
+
+pytestmark = pytest.mark.ray
+
+EPOCHS = 12
+WORKERS = re.compile(r"trial (\d+): 2 workers: pid (\d+) on \S+, pid (\d+) on ")
+
+
+def test_two_trials_of_two_workers_and_a_killed_worker(command: Command, roads: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    file = write_study(
+        tmp_path / "study.toml",
+        roads,
+        training={"epochs": EPOCHS, "batch_size": 2},
+        search={"num_trials": 2, "halving": {"enabled": False}},
+        resources={"workers": 2, "cpus_per_worker": 0.9},
+    )
+    driver = command.start("run", str(file), "--study", str(study))
+    assert driver.stdout is not None
+    groups: list[tuple[int, int, int]] = []
+    lines = []
+    for line in driver.stdout:
+        lines.append(line)
+        found = WORKERS.search(line)
+        if found:
+            groups.append((int(found[1]), int(found[2]), int(found[3])))
+            if len(groups) == 1:
+                os.kill(groups[0][2], signal.SIGKILL)  # one worker of trial 0, after its first epoch
+    output = "".join(lines)
+    assert driver.wait(timeout=60) == 0, output
+    # Trial 0 in two groups, trial 1 in one: each of two processes, all different. That both hold the same weights
+    # is checked after every epoch by the training itself (`check_replicas`).
+    assert [trial for trial, *_ in groups] == [0, 0, 1], output
+    assert len({pid for _, *pids in groups for pid in pids}) == 6
+    for trial, restarts in ((0, 1), (1, 0)):
+        record = read_record(study, trial)
+        assert (record["state"], record["restarts"]) == ("done", restarts)
+        assert [row["epoch"] for row in read_history(study, trial)] == list(range(1, EPOCHS + 1))
+    assert command.json("status", str(study))["trials"]["done"] == 2
+
+
+def test_a_trial_that_does_not_fit_is_refused_with_what_would(command: Command, roads: Path, tmp_path: Path) -> None:
+    file = write_study(tmp_path / "study.toml", roads, resources={"workers": 64})
+    output = command.run("run", str(file), "--study", str(tmp_path / "study"), code=2)
+    last = output.strip().splitlines()[-1]
+    assert "resources: a trial of 64 x (1 CPU, 0 GPU) + 0.01 CPU must fit the cluster" in last
+    assert "set resources.cpus_per_worker to" in last

@@ -1,0 +1,38 @@
+"""Two trials on each of the real samples, through the command line; skipped aloud where the frames are not."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.commands import Command
+
+pytestmark = [pytest.mark.ray, pytest.mark.real]
+
+SPACES = Path(__file__).parents[2] / "search_spaces"
+SMALL = (
+    "search.num_trials=2",
+    "teacher.training.epochs=1",
+    "training.epochs=1",
+    "scenes.height=64",
+    "scenes.width=112",
+    "scenes.views=1",
+    "teacher.options.head_channels=16",
+)
+
+
+@pytest.mark.parametrize(
+    ("space", "folder"), [("lanes_folder", "lanes_folder"), ("apolloscape_sample", "apolloscape67")]
+)
+def test_two_trials_on_real_frames(command: Command, tmp_path: Path, space: str, folder: str) -> None:
+    root = Path(os.environ.get("INTRA_SEARCH_REAL_DATA", "real-data")) / folder
+    if not root.is_dir():
+        pytest.skip(f"no data at {root}")
+    study = str(tmp_path / "study")
+    settings = [f"--set={setting}" for setting in (*SMALL, f"scenes.root={root}")]
+    command.run("run", str(SPACES / f"{space}.toml"), "--study", study, *settings, timeout=280)
+    status = command.json("status", study)
+    assert status["trials"]["failed"] == 0
+    assert status["finished"] == 2
+    assert 0 <= status["best"]["objectives"]["val/miou"] <= 1
+    assert command.json("evaluate", status["best"]["checkpoint"], "--split", "test")["scenes"] > 0
