@@ -95,7 +95,7 @@ class Objective(nn.Module):
         *,
         all_reduce: Callable[[Tensor], Tensor],
         world_size: int,
-        rank: int = 0,
+        rank: int | None = None,
         progress: float = 0.0,
     ) -> ObjectiveResult:
         """Loss of one step.
@@ -107,14 +107,15 @@ class Objective(nn.Module):
             all_reduce: sum of a tensor over workers; called once, once more while `balance` measures, and by terms
                 that relate the images of the batch. The identity for one worker.
             world_size: number of workers.
-            rank: number of this worker.
+            rank: number of this worker; needed by terms that relate images, when there are several workers.
             progress: share of the training that is done, for weights that move over time.
         """
         results = {"ce": cross_entropy(student.logits, labels, self.class_weights)}
-        workers = Workers(all_reduce, world_size, rank)
         for name, term in self.terms.items():
             if isinstance(term, RelationTerm):
-                results[name] = term.related(student, answers, workers)
+                if rank is None and world_size > 1:  # else every worker would take itself for the first
+                    raise ValueError(f"the term {name} relates images of all workers: pass rank to the objective")
+                results[name] = term.related(student, answers, Workers(all_reduce, world_size, rank or 0))
             else:
                 results[name] = term(student, answers, labels)
         values = _shares(results, all_reduce)

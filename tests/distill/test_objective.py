@@ -166,3 +166,11 @@ def test_terms_carry_no_state_without_adapters() -> None:
 def test_mismatched_sizes_are_named() -> None:
     with pytest.raises(SettingError, match=r"logits \(4, 4, 16, 24\), labels \(4, 8, 24\)"):
         run(build(distill__enabled=False), output(1), output(2), draw_labels()[:, :8])
+
+
+def test_relations_over_workers_need_the_rank() -> None:
+    objective = build(distill__irg__weight=1.0)
+    teacher, labels = output(2), draw_labels()
+    answers = teacher_answers(objective.needs(), teacher, labels, 4)
+    with pytest.raises(ValueError, match="pass rank"):
+        objective(output(1), labels, answers, all_reduce=identity, world_size=2)
