@@ -20,12 +20,13 @@ from intra_search.deploy.submission import (
 from intra_search.metrics.apolloscape import apolloscape_scores, confusion_of_train_ids
 from intra_search.metrics.culane import LaneCounts, LaneRule, count_frame
 from intra_search.metrics.histograms import pair_counts
-from intra_search.metrics.llamas import LlamasSums, image_sums
+from intra_search.metrics.llamas import NUM_CLASSES, CurveScores, LlamasSums, image_sums
 from intra_search.metrics.score import ApolloScapeReport, Json, LlamasReport
 from intra_search.scenes.lane_files import lanes_name, read_lanes
 from intra_search.scenes.scene_set import SceneSet
 
 Labels = NDArray[np.uint8]
+Totals = NDArray[np.float64]
 
 
 class FrameScorer(Protocol):
@@ -36,6 +37,13 @@ class FrameScorer(Protocol):
 
     def write(self, out: Path, name: str, prediction: Prediction) -> None:
         """Writes one frame's prediction as a submission wants it."""
+
+    @property
+    def totals(self) -> Totals:
+        """All that was counted, as one vector that adds up over workers; set it to the sum before asking for scores."""
+
+    @totals.setter
+    def totals(self, totals: Totals) -> None: ...
 
     def to_json(self) -> Json:
         """The official scores under the keys of `intra-search score`."""
@@ -56,6 +64,15 @@ class ApolloScapeScorer:
 
     def write(self, out: Path, name: str, prediction: Prediction) -> None:
         write_apolloscape(out, name, prediction)
+
+    @property
+    def totals(self) -> Totals:
+        return np.append(self._confusion.ravel(), self._num_images).astype(np.float64)
+
+    @totals.setter
+    def totals(self, totals: Totals) -> None:
+        self._confusion = totals[:-1].astype(np.int64).reshape(self._confusion.shape)
+        self._num_images = int(totals[-1])
 
     def to_json(self) -> Json:
         scores = apolloscape_scores(confusion_of_train_ids(self._confusion))
@@ -80,6 +97,15 @@ class CulaneScorer:
     def write(self, out: Path, name: str, prediction: Prediction) -> None:
         write_culane(out, name, prediction)
 
+    @property
+    def totals(self) -> Totals:
+        return np.array([*self._counts, self._num_frames], np.float64)
+
+    @totals.setter
+    def totals(self, totals: Totals) -> None:
+        *counts, self._num_frames = totals.astype(int).tolist()
+        self._counts = LaneCounts(*counts)
+
     def to_json(self) -> Json:
         counts = self._counts
         scores = {"precision": counts.precision, "recall": counts.recall, "f1": counts.f1}
@@ -90,12 +116,27 @@ class LlamasScorer:
     """AUC of soft maps, and of hard masks as the authors submit them; files in `probabilities/` and `masks/`."""
 
     def __init__(self, settings: ScenesSettings) -> None:
+        self._keys = ("1",) if settings.classes == "category" else tuple(str(key) for key in range(NUM_CLASSES))
         self._sums = {False: LlamasSums(0, {}), True: LlamasSums(0, {})}
 
     def add(self, name: str, labels: Labels, prediction: Prediction) -> None:
         for hard, sums in self._sums.items():
             maps = llamas_maps(prediction, hard=hard)
-            self._sums[hard] = sums.merged(image_sums(maps, {key: labels == int(key) for key in maps}))
+            self._sums[hard] = sums.merged(image_sums(maps, {key: labels == int(key) for key in self._keys}))
+
+    @property
+    def totals(self) -> Totals:
+        nothing = CurveScores(*[0.0] * len(CurveScores._fields))
+        scores = [sums.sums.get(key, nothing) for sums in self._sums.values() for key in self._keys]
+        return np.append(np.array(scores).ravel(), self._sums[False].num_images)
+
+    @totals.setter
+    def totals(self, totals: Totals) -> None:
+        num_images = int(totals[-1])
+        for hard, part in zip(self._sums, np.split(totals[:-1], len(self._sums)), strict=True):
+            rows = part.reshape(len(self._keys), -1).tolist()
+            sums = {key: CurveScores(*row) for key, row in zip(self._keys, rows, strict=True)}
+            self._sums[hard] = LlamasSums(num_images, sums if num_images else {})
 
     def write(self, out: Path, name: str, prediction: Prediction) -> None:
         write_llamas(out / "probabilities", name, prediction, hard=False)
@@ -112,6 +153,12 @@ SCORERS: dict[str, Callable[[ScenesSettings], FrameScorer]] = {
     "llamas": LlamasScorer,
 }
 """Data sets with an official metric."""
+HEADLINES = {
+    "apolloscape": ("official_miou", "mean_iou"),
+    "culane": ("f1", "f1"),
+    "llamas": ("mean_ap", "mean_average_precision"),
+}
+"""What a search may maximise: the metric's name in a history (behind `val/`), and its key in the scorer's JSON."""
 
 
 def score_split(

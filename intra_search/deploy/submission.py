@@ -25,6 +25,7 @@ from intra_search.scenes.views import evaluation_view
 
 _EXISTENCE = "existence"  # the feature in which a lane network puts its branch's logits
 _NUM_LANE_CLASSES = 5
+_SMALLEST_OFFICIAL_WIDTH = 800  # columns of SCNN's maps; the authors' have 976
 
 
 class Prediction(NamedTuple):
@@ -81,11 +82,12 @@ def apolloscape_ids(prediction: Prediction) -> NDArray[np.uint8]:
 def culane_lanes(prediction: Prediction) -> list[Lane]:
     """Lanes of a frame as CULane's test scripts read them off the maps, in pixels of the whole frame.
 
-    Without an existence branch every lane is decoded, and those of too few points are left out. Raises `SettingError`
-    for a network of other classes."""
+    The scripts blur over 9 x 9 cells of maps at least 800 wide. On smaller maps, whose lanes are thinner, that would
+    wipe lanes out, so the blur shrinks with the width. Without an existence branch every lane is decoded, and those of
+    too few points are left out. Raises `SettingError` for a network of other classes."""
     _check_lane_classes(prediction)
     height, width = prediction.size
-    rule = LaneDecoding(image_size=(width, height), crop_top=prediction.cut)
+    rule = LaneDecoding(image_size=(width, height), crop_top=prediction.cut, blur=_blur(prediction.logits.shape[2]))
     return decode_lanes(prediction.logits.softmax(dim=0).numpy(), prediction.existence, rule)
 
 
@@ -123,6 +125,12 @@ def write_llamas(out: Path, name: str, prediction: Prediction, *, hard: bool) ->
     """One frame's images, one per class."""
     maps = llamas_maps(prediction, hard=hard)
     return [_write_png(out / f"{name}.json_{key}.png", image) for key, image in maps.items()]
+
+
+def _blur(columns: int) -> int:
+    """Side of the mean filter for maps of this width: odd, at most the protocol's."""
+    widest = LaneDecoding().blur
+    return min(widest, 2 * int(widest * columns / _SMALLEST_OFFICIAL_WIDTH / 2) + 1)
 
 
 def _check_lane_classes(prediction: Prediction) -> None:

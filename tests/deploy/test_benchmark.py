@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from intra_search.config.settings import ScenesSettings
-from intra_search.deploy.benchmark import score_split
+from intra_search.deploy.benchmark import HEADLINES, SCORERS, score_split
 from intra_search.deploy.submission import Prediction
 from intra_search.metrics.score import score_apolloscape, score_culane, score_llamas
 from intra_search.scenes.scene_set import SceneSet, open_scenes
@@ -90,3 +90,29 @@ def test_llamas(tmp_path: Path, classes: str) -> None:
     )
     assert found == {**soft, "hard_masks": hard}
     assert steps == list(range(1, len(scenes) + 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [("apolloscape", {"ignored_class": True}), ("culane", {}), ("llamas", {}), ("llamas", {"classes": "category"})],
+)
+def test_shares_of_workers_add_up(tmp_path: Path, name: str, changes: dict[str, object]) -> None:
+    """Three workers, one of them without a frame, count what one counts."""
+    settings = _drawn(tmp_path / "data", name, 4, **changes)
+    scenes = open_scenes(settings, "train")
+    num_classes = len(scenes.classes)
+    predictions = [_oracle(scenes, num_classes, wrong=0.02)] * len(scenes)
+    frames = [(title, *scenes.load(index)) for index, title in enumerate(scenes.names)]
+    counted = [
+        (title, labels, predict(image)) for (title, image, labels), predict in zip(frames, predictions, strict=True)
+    ]
+    alone, *workers = (SCORERS[name](settings) for _ in range(4))
+    for index, frame in enumerate(counted):
+        alone.add(*frame)
+        workers[index % 2].add(*frame)
+    total = sum(worker.totals for worker in workers)
+    assert isinstance(total, np.ndarray)
+    np.testing.assert_allclose(total, alone.totals, rtol=1e-12)
+    workers[2].totals = alone.totals
+    assert workers[2].to_json() == alone.to_json()
+    assert isinstance(alone.to_json()[HEADLINES[name][1]], float)

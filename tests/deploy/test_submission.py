@@ -11,6 +11,7 @@ from intra_search.config.settings import ScenesSettings
 from intra_search.deploy.prediction import Predictor
 from intra_search.deploy.submission import (
     Prediction,
+    _blur,
     apolloscape_ids,
     culane_lanes,
     llamas_maps,
@@ -88,6 +89,18 @@ def test_existence_decides_which_lanes_are_there(tmp_path: Path) -> None:
     (lane,) = read_lanes(path)
     assert abs(lane[:, 0] - 1200).max() <= 8
     assert write_culane(tmp_path, "none", _lane_prediction([0.0] * 4)).read_text() == ""
+
+
+@pytest.mark.parametrize(("columns", "blur"), [(976, 9), (1640, 9), (800, 9), (448, 5), (96, 1)])
+def test_the_blur_shrinks_with_small_maps(columns: int, blur: int) -> None:
+    """Stroke as broad as a labelled lane at this width; both ends of its blurred profile stay above the threshold."""
+    assert _blur(columns) == blur
+    stroke = max(1, round(16 * columns / 1640))
+    labels = np.zeros((60, columns), np.uint8)
+    labels[:, columns // 2 : columns // 2 + stroke] = 2
+    (lane,) = culane_lanes(_prediction(labels, 5, cut=240, size=(590, 1640)))
+    assert len(lane) == 18
+    assert abs(lane[:, 0] - 820).max() < 20
 
 
 def test_llamas_maps_are_probabilities_or_masks(tmp_path: Path) -> None:
