@@ -1,5 +1,6 @@
 """Scores of a split, frame by frame, are those that `score` finds in the files written beside them."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,3 +117,16 @@ def test_shares_of_workers_add_up(tmp_path: Path, name: str, changes: dict[str, 
     workers[2].totals = alone.totals
     assert workers[2].to_json() == alone.to_json()
     assert isinstance(alone.to_json()[HEADLINES[name][1]], float)
+
+
+@pytest.mark.real
+def test_real_masks_decode_to_the_real_lanes() -> None:
+    """The sample's frames at their own size: what a perfect network would score."""
+    root = Path(os.environ.get("INTRA_SEARCH_REAL_DATA", "unset")) / "culane60"
+    if not root.is_dir():
+        pytest.skip(f"no data at {root} (INTRA_SEARCH_REAL_DATA)")
+    settings = ScenesSettings(dataset="culane", root=str(root))
+    scenes = open_scenes(settings, "val")
+    found = score_split(scenes, settings, _oracle(scenes, 5))
+    assert isinstance(found["f1"], float)
+    assert found["f1"] > 0.95
