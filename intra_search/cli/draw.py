@@ -16,12 +16,14 @@ def draw(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace scenes drawn there earlier.")] = False,
 ) -> None:
     """Draw synthetic road scenes with exact labels in a data set's own layout."""
+    from rich.console import Console
     from rich.progress import Progress
 
     from intra_search.scenes.writers.formats import draw_data_set, draw_order
 
     order = draw_order(layout, count, seed, height, width)
-    with Progress(transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"drawing {layout}", total=count)
         draw_data_set(out, layout, order, overwrite=overwrite, progress=lambda done: bar.update(task, completed=done))
     typer.echo(f"{count} scenes, {order.width} x {order.height}, in {out}")

@@ -32,7 +32,7 @@ class Predictor:
         Rows above the crop are class 0. Logits, not labels, are resized back, so that borders stay smooth.
         """
         height, width, _ = image.shape
-        cut = self._cut(height, width)
+        cut = self.cut(height, width)
         unknown = np.zeros((height, width), np.uint8)
         view = evaluation_view(image, unknown, self.scenes, cut)
         logits = self.network(normalise(view.image.unsqueeze(0))).logits
@@ -41,7 +41,8 @@ class Predictor:
         unknown[cut:] = resized.argmax(dim=1)[0].numpy().astype(np.uint8)
         return unknown
 
-    def _cut(self, height: int, width: int) -> int:
+    def cut(self, height: int, width: int) -> int:
+        """Rows to drop from the top of a frame of this size."""
         share = self.scenes.crop_top
         if share == "paper":
             source: Any = SOURCES[self.scenes.dataset]

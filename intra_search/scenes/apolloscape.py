@@ -21,7 +21,7 @@ from intra_search.scenes.images import (
     read_mask,
     sizes_signature,
 )
-from intra_search.scenes.index import ListedFrame, Listing, Scan, indexed
+from intra_search.scenes.index import ListedFrame, Listing, Scan, indexed, listing
 from intra_search.scenes.labels import (
     SceneClass,
     apolloscape_classes,
@@ -29,7 +29,7 @@ from intra_search.scenes.labels import (
     apolloscape_swap,
     train_id_table,
 )
-from intra_search.scenes.source import Frame, SceneName, Split
+from intra_search.scenes.source import Frame, Split
 
 _log = logging.getLogger(__name__)
 
@@ -50,8 +50,8 @@ class ApolloScapeScenes:
         self.swap: Mapping[int, int] | None = apolloscape_swap()
         self.lanes: tuple[int, ...] = ()
         self.splits: Mapping[Split, tuple[int, ...]] | None = None
-        self._frames = indexed("apolloscape", self._root, _listing).frames
-        self.scenes = [SceneName(frame.name, frame.group) for frame in self._frames]
+        found = indexed("apolloscape", self._root, _list_frames)
+        self._frames, self.scenes = found.frames, found.scenes
 
     def load(self, index: int) -> Frame:
         frame = self._frames[index]
@@ -77,14 +77,14 @@ class ApolloScapeScenes:
         )
 
 
-def _listing(scan: Scan) -> Listing:
+def _list_frames(scan: Scan) -> Listing:
     roads = [name for name in scan.folders(".") if name.startswith("ColorImage_")]
     frames = [frame for road_folder in roads for frame in _road_frames(scan, road_folder)]
     if not frames:
         rule = "must hold frames in ApolloScape's layout"
         remedy = "unpack the official archives there (ColorImage_road02/ColorImage/Record001/Camera 5/*.jpg)"
         raise SceneError(str(scan.root), rule, "none", remedy)
-    return Listing(frames, [])
+    return listing(frames)
 
 
 def _road_frames(scan: Scan, road_folder: str) -> Iterator[ListedFrame]:

@@ -16,10 +16,10 @@ from pathlib import Path, PurePosixPath
 from intra_search.config.settings import ScenesSettings
 from intra_search.errors import SceneError, SettingError
 from intra_search.scenes.images import check_same_size, data_root, read_image, read_mask, sizes_signature
-from intra_search.scenes.index import ListedFrame, Listing, Scan, indexed
+from intra_search.scenes.index import ListedFrame, Listing, Scan, indexed, listing
 from intra_search.scenes.labels import SceneClass, index_table
 from intra_search.scenes.lane_files import ListedImage, lanes_name, read_lanes, read_listed_images
-from intra_search.scenes.source import SPLITS, Frame, SceneName, Split
+from intra_search.scenes.source import SPLITS, Frame, Split
 
 LISTS: dict[Split, str] = {"train": "list/train_gt.txt", "val": "list/val_gt.txt", "test": "list/test.txt"}
 LABEL_FOLDERS = ("laneseg_label_w16", "laneseg_label_w16_test")
@@ -50,12 +50,10 @@ class CulaneScenes:
         self.classes: tuple[SceneClass, ...] = CLASSES
         self.swap: Mapping[int, int] | None = SWAP
         self.lanes: tuple[int, ...] = (1, 2, 3, 4)
-        self._frames = indexed("culane", self._root, _listing).frames
-        self.scenes = [SceneName(frame.name, frame.group) for frame in self._frames]
-        places: dict[Split, list[int]] = {split: [] for split in SPLITS}
-        for index, frame in enumerate(self._frames):
-            places[frame.split].append(index)  # type: ignore[index]
-        self.splits: Mapping[Split, list[int]] | None = places
+        found = indexed("culane", self._root, _list_frames)
+        self._frames, self.scenes = found.frames, found.scenes
+        places = found.places
+        self.splits: Mapping[Split, list[int]] | None = {split: places.get(split, []) for split in SPLITS}
 
     def load(self, index: int) -> Frame:
         frame = self._frames[index]
@@ -107,7 +105,7 @@ class _Folders:
         return name in self._names[folder]
 
 
-def _listing(scan: Scan) -> Listing:
+def _list_frames(scan: Scan) -> Listing:
     folders = _Folders(scan)
     frames: list[ListedFrame] = []
     missing: Counter[str] = Counter()
@@ -127,7 +125,7 @@ def _listing(scan: Scan) -> Listing:
             if has_image and label is not None:
                 frames.append(_frame(split, listed, label))
     _check_found(scan.root, frames, missing)
-    return Listing(_unique(frames), _notes(frames, missing))
+    return listing(_unique(frames), _notes(frames, missing))
 
 
 def _unique(frames: list[ListedFrame]) -> list[ListedFrame]:

@@ -25,8 +25,9 @@ from intra_search.scenes.images import (
     read_mask,
     sizes_signature,
 )
-from intra_search.scenes.index import ListedFrame, Listing, Scan, indexed
+from intra_search.scenes.index import ListedFrame, Listing, Scan, indexed, listing
 from intra_search.scenes.labels import IGNORED, MAX_CLASSES, UNKNOWN, SceneClass, Table
+from intra_search.scenes.rows import Rows
 from intra_search.scenes.source import Frame, SceneName, Split
 
 Row = tuple[str, dict[str, str]]
@@ -51,9 +52,10 @@ class FolderScenes:
         self.swap: Mapping[int, int] | None = swap
         self.splits: Mapping[Split, tuple[int, ...]] | None = None
         self.lanes: tuple[int, ...] = ()
-        self._frames = indexed("folder", root, _listing).frames
+        self._frames = indexed("folder", root, _list_frames).frames
         groups = _read_groups(root / "groups.csv")
-        self.scenes = [SceneName(frame.name, _group(groups, frame.name, root)) for frame in self._frames]
+        names = self._frames.column(0)
+        self.scenes = Rows(SceneName, names, [_group(groups, name, root) for name in names])
 
     def load(self, index: int) -> Frame:
         frame = self._frames[index]
@@ -82,7 +84,7 @@ class FolderScenes:
         )
 
 
-def _listing(scan: Scan) -> Listing:
+def _list_frames(scan: Scan) -> Listing:
     for name in ("images", "masks"):
         if not scan.exists(name):
             remedy = "put images/, masks/ and classes.csv there"
@@ -101,7 +103,7 @@ def _listing(scan: Scan) -> Listing:
     if not frames:
         found = "none"
         raise SceneError(str(scan.root / "images"), "must hold .jpg or .png images", found, "put the images there")
-    return Listing(list(frames.values()), [])
+    return listing(frames.values())
 
 
 def _read_classes(path: Path) -> _ClassTable:

@@ -17,7 +17,7 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +25,8 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from intra_search.errors import StorageError
+from intra_search.scenes.rows import Rows
+from intra_search.scenes.source import SceneName
 from intra_search.store.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -55,9 +57,28 @@ class ListedFrame(NamedTuple):
 class Listing(NamedTuple):
     """All frames of a data set, and what its user should know of them."""
 
-    frames: Sequence[ListedFrame]
-    notes: Sequence[str]
+    frames: Rows[ListedFrame]
+    notes: list[str]
     """Told at every opening: what is missing, what was left out."""
+
+    @property
+    def scenes(self) -> Rows[SceneName]:
+        """Names and groups of the frames."""
+        return Rows(SceneName, self.frames.column(0), self.frames.column(1))
+
+    @property
+    def places(self) -> dict[str, list[int]]:
+        """Indices of the frames of each split that occurs."""
+        found: dict[str, list[int]] = {}
+        for index, split in enumerate(self.frames.column(ListedFrame._fields.index("split"))):
+            found.setdefault(split, []).append(index)
+        return found
+
+
+def listing(frames: Iterable[ListedFrame], notes: Iterable[str] = ()) -> Listing:
+    """A listing of frames in their order."""
+    columns: Iterable[Sequence[str]] = list(zip(*frames, strict=True)) or [()] * len(ListedFrame._fields)
+    return Listing(Rows(ListedFrame, *columns), list(notes))
 
 
 class Scan:
@@ -102,17 +123,17 @@ def indexed(kind: str, root: Path, list_frames: Callable[[Scan], Listing], cache
     `list_frames` pass through and nothing is kept."""
     storage = Storage(cache or cache_folder())
     path = f"indexes/{kind}-{sha256(f'{VERSION} {root.resolve()}'.encode()).hexdigest()[:32]}.arrow"
-    listing = _read(storage, path, root)
-    if listing is None:
+    found = _read(storage, path, root)
+    if found is None:
         scan = Scan(root)
         started = time.time()
-        listing = list_frames(scan)
+        found = list_frames(scan)
         newest = max((state[0] for state in scan.states.values() if state), default=0)
         if started - newest / 1e9 >= SETTLED_SECONDS:
-            _write(storage, path, listing, scan.states)
-    for note in listing.notes:
+            _write(storage, path, found, scan.states)
+    for note in found.notes:
         logger.warning("%s: %s", root, note)
-    return listing
+    return found
 
 
 def cache_folder() -> Path:
@@ -144,13 +165,12 @@ def _read(storage: Storage, path: str, root: Path) -> Listing | None:
     for name, state in states.items():
         if _state(root, name) != (None if state is None else tuple(state)):
             return None
-    return Listing([ListedFrame(*row) for row in zip(*columns, strict=True)], notes)
+    return Listing(Rows(ListedFrame, *columns), notes)
 
 
-def _write(storage: Storage, path: str, listing: Listing, states: dict[str, State]) -> None:
-    columns = list(zip(*listing.frames, strict=True)) or [()] * len(ListedFrame._fields)
-    arrays = [pa.array(column, pa.string()) for column in columns]
-    metadata = {_STATE_KEY: json.dumps(states), _NOTES_KEY: json.dumps(list(listing.notes))}
+def _write(storage: Storage, path: str, found: Listing, states: dict[str, State]) -> None:
+    arrays = [pa.array(found.frames.column(place), pa.string()) for place in range(len(ListedFrame._fields))]
+    metadata = {_STATE_KEY: json.dumps(states), _NOTES_KEY: json.dumps(found.notes)}
     table = pa.table(arrays, names=list(ListedFrame._fields)).replace_schema_metadata(metadata)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, table.schema) as writer:

@@ -16,9 +16,9 @@ from itertools import chain
 from intra_search.config.settings import ScenesSettings
 from intra_search.errors import SceneError, SettingError
 from intra_search.scenes.images import check_same_size, data_root, read_image, sizes_signature
-from intra_search.scenes.index import ListedFrame, Listing, Scan, indexed
+from intra_search.scenes.index import ListedFrame, Listing, Scan, indexed, listing
 from intra_search.scenes.labels import SceneClass
-from intra_search.scenes.source import Frame, SceneName, Split
+from intra_search.scenes.source import Frame, Split
 from intra_search.scenes.splits import val_groups
 
 IMAGE_FOLDERS = {"color_images": "_color_rect.png", "grayscale_images": "_gray_rect.png"}
@@ -56,9 +56,9 @@ class LlamasScenes:
         self.classes: tuple[SceneClass, ...] = BINARY_CLASSES if self._binary else CLASSES
         self.swap: Mapping[int, int] | None = {} if self._binary else SWAP
         self.lanes: tuple[int, ...] = () if self._binary else (1, 2, 3, 4)
-        self._frames = indexed("llamas", self._root, _listing).frames
-        self.scenes = [SceneName(frame.name, frame.group) for frame in self._frames]
-        self.splits: Mapping[Split, list[int]] | None = self._split(settings)
+        listed = indexed("llamas", self._root, _list_frames)
+        self._frames, self.scenes = listed.frames, listed.scenes
+        self.splits: Mapping[Split, list[int]] | None = self._split(listed.places, settings)
 
     def load(self, index: int) -> Frame:
         # Late, because drawing pulls in OpenCV, which those who only list scenes never need.
@@ -90,10 +90,8 @@ class LlamasScenes:
             chain.from_iterable((self._root / frame.image, self._root / frame.label) for frame in self._frames)
         )
 
-    def _split(self, settings: ScenesSettings) -> dict[Split, list[int]]:
-        official: dict[str, list[int]] = {folder: [] for folder in _FOLDERS}
-        for index, frame in enumerate(self._frames):
-            official[frame.split].append(index)
+    def _split(self, places: dict[str, list[int]], settings: ScenesSettings) -> dict[Split, list[int]]:
+        official = {folder: places.get(folder, []) for folder in _FOLDERS}
         if official["test"]:
             if settings.val_groups:
                 found = ", ".join(settings.val_groups)
@@ -102,11 +100,11 @@ class LlamasScenes:
         val = val_groups([self.scenes[index] for index in official["train"]], settings)
         chosen: dict[Split, list[int]] = {"train": [], "val": [], "test": official["valid"]}
         for index in official["train"]:
-            chosen["val" if self._frames[index].group in val else "train"].append(index)
+            chosen["val" if self.scenes[index].group in val else "train"].append(index)
         return chosen
 
 
-def _listing(scan: Scan) -> Listing:
+def _list_frames(scan: Scan) -> Listing:
     images = next((name for name in IMAGE_FOLDERS if scan.exists(name)), None)
     if images is None:
         rule = f"must hold {' or '.join(IMAGE_FOLDERS)}"
@@ -132,7 +130,7 @@ def _listing(scan: Scan) -> Listing:
         found = "; ".join(notes) or "none"
         raise SceneError(str(scan.root / "labels"), "must hold labels with images", found, "unpack the archives there")
     frames.sort(key=lambda frame: (_FOLDERS.index(frame.split), frame.name))
-    return Listing(frames, notes)
+    return listing(frames, notes)
 
 
 def _recording(scan: Scan, images: str, labels: str, missing: Counter[str]) -> Iterator[ListedFrame]:

@@ -1,0 +1,145 @@
+"""Predictions in each benchmark's submission format.
+
+ApolloScape: `<road>/<image name>.png`, official ids at the frame's size. CULane: `<image name>.lines.txt`. LLAMAS:
+`<recording>/<stamp>.json_<class>.png`, 255 times the probability of each class (binary task: class 1 alone), or, as the
+authors submit, hard masks of 0 and 255; the official rule favours hard masks, so the two must not be compared.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from intra_search.deploy.prediction import Predictor
+from intra_search.errors import SettingError
+from intra_search.metrics.lanes import LaneDecoding, decode_lanes
+from intra_search.networks.input import normalise
+from intra_search.networks.output import NetworkOutput
+from intra_search.scenes.labels import apolloscape_classes, file_id_table
+from intra_search.scenes.lane_files import Lane, lanes_name, write_lanes
+from intra_search.scenes.views import evaluation_view
+
+_EXISTENCE = "existence"  # the feature in which a lane network puts its branch's logits
+_NUM_LANE_CLASSES = 5
+_SMALLEST_OFFICIAL_WIDTH = 800  # columns of SCNN's maps; the authors' have 976
+
+
+class Prediction(NamedTuple):
+    """What a network says of one frame."""
+
+    logits: Tensor
+    """(K, h, w) float32 at the size of the network's input."""
+    existence: NDArray[np.float32] | None
+    """Probability of each lane; None: the network has no existence branch."""
+    size: tuple[int, int]
+    """Height and width of the whole frame."""
+    cut: int
+    """Rows of the frame above the part that the network saw."""
+
+    def whole(self) -> Tensor:
+        """Logits (K, H - cut, W) at the frame's size, bilinear."""
+        height, width = self.size
+        batch = self.logits.unsqueeze(0)
+        return nn.functional.interpolate(batch, (height - self.cut, width), mode="bilinear", align_corners=False)[0]
+
+
+@torch.inference_mode()
+def predicted(predictor: Predictor, image: NDArray[np.uint8]) -> Prediction:
+    """A checkpoint's answer for an RGB frame (H, W, 3) of any size."""
+    height, width, _ = image.shape
+    cut = predictor.cut(height, width)
+    view = evaluation_view(image, np.zeros((height, width), np.uint8), predictor.scenes, cut)
+    output: NetworkOutput = predictor.network(normalise(view.image.unsqueeze(0)))
+    found = output.features.get(_EXISTENCE)
+    existence = None if found is None else found[0].float().sigmoid().numpy()
+    return Prediction(output.logits[0].float(), existence, (height, width), cut)
+
+
+def train_ids(prediction: Prediction) -> NDArray[np.uint8]:
+    """Classes (H, W) at the frame's size; rows above the crop are class 0."""
+    labels = np.zeros(prediction.size, np.uint8)
+    labels[prediction.cut :] = prediction.whole().argmax(dim=0).numpy()
+    return labels
+
+
+def apolloscape_ids(prediction: Prediction) -> NDArray[np.uint8]:
+    """Official ids (H, W). A 37th class, trained from noise and ignored pixels, becomes 255 (ignored).
+
+    Raises `SettingError` for a network of other classes."""
+    known = len(apolloscape_classes())
+    if len(prediction.logits) not in (known, known + 1):
+        rule = f"a submission needs the {known} fine classes"
+        raise SettingError("scenes.classes", rule, f"{len(prediction.logits)} classes", "train with classes = fine")
+    table = file_id_table().copy()
+    table[known] = table[255]
+    return table[train_ids(prediction)]
+
+
+def culane_lanes(prediction: Prediction) -> list[Lane]:
+    """Lanes of a frame as CULane's test scripts read them off the maps, in pixels of the whole frame.
+
+    The scripts blur over 9 x 9 cells of maps at least 800 wide. On smaller maps, whose lanes are thinner, that would
+    wipe lanes out, so the blur shrinks with the width. Without an existence branch every lane is decoded, and those of
+    too few points are left out. Raises `SettingError` for a network of other classes."""
+    _check_lane_classes(prediction)
+    height, width = prediction.size
+    rule = LaneDecoding(image_size=(width, height), crop_top=prediction.cut, blur=_blur(prediction.logits.shape[2]))
+    return decode_lanes(prediction.logits.softmax(dim=0).numpy(), prediction.existence, rule)
+
+
+def llamas_maps(prediction: Prediction, *, hard: bool) -> dict[str, NDArray[np.uint8]]:
+    """Images (H, W) by class, "0" to "4", or "1" alone for the binary task. Rows above the crop are background.
+
+    `hard`: 255 where the class is the most probable, else 0; otherwise 255 times its probability, rounded. Raises
+    `SettingError` for a network of other classes."""
+    num_classes = len(prediction.logits)
+    if num_classes != 2:
+        _check_lane_classes(prediction)
+    shares = prediction.whole().softmax(dim=0)
+    if hard:
+        shares = nn.functional.one_hot(shares.argmax(dim=0), num_classes).permute(2, 0, 1).float()
+    maps = np.zeros((num_classes, *prediction.size), np.uint8)
+    maps[0] = 255
+    maps[:, prediction.cut :] = (shares * 255).round().byte().numpy()
+    return {str(index): maps[index] for index in range(num_classes) if num_classes > 2 or index == 1}
+
+
+def write_apolloscape(out: Path, name: str, prediction: Prediction) -> Path:
+    """One frame's ids; `name` is the scene's, `road02/Record001/Camera_5/…`."""
+    road, *_, stem = name.split("/")
+    return _write_png(out / road / f"{stem}.png", apolloscape_ids(prediction))
+
+
+def write_culane(out: Path, name: str, prediction: Prediction) -> Path:
+    """One frame's lanes; a frame without lanes gives an empty file."""
+    path = out / lanes_name(f"{name}.jpg")
+    write_lanes(path, culane_lanes(prediction))
+    return path
+
+
+def write_llamas(out: Path, name: str, prediction: Prediction, *, hard: bool) -> list[Path]:
+    """One frame's images, one per class."""
+    maps = llamas_maps(prediction, hard=hard)
+    return [_write_png(out / f"{name}.json_{key}.png", image) for key, image in maps.items()]
+
+
+def _blur(columns: int) -> int:
+    """Side of the mean filter for maps of this width: odd, at most the protocol's."""
+    widest = LaneDecoding().blur
+    return min(widest, 2 * int(widest * columns / _SMALLEST_OFFICIAL_WIDTH / 2) + 1)
+
+
+def _check_lane_classes(prediction: Prediction) -> None:
+    if len(prediction.logits) != _NUM_LANE_CLASSES:
+        found = f"{len(prediction.logits)} classes"
+        raise SettingError("scenes.classes", "lanes need background and four classes", found, "use classes = fine")
+
+
+def _write_png(path: Path, image: NDArray[np.uint8]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), image)
+    return path
