@@ -1,4 +1,15 @@
-"""Fixtures that start the command line; see `tests.commands`."""
+"""What all tests share: the command line in a process of its own, and indexes of data sets in a folder of this run."""
+
+from collections.abc import Iterator
+
+import pytest
 
 from tests.commands import command as command
 from tests.commands import roads as roads
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INTRA_SEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from intra_search.cli.draw import draw
 from intra_search.cli.inference import evaluate, predict
 from intra_search.cli.score import score_app
 from intra_search.errors import IntraSearchError
@@ -16,6 +17,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(score_app, name="score")
 app.command()(evaluate)
 app.command()(predict)
+app.command()(draw)
 
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Folder or URI of a study.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]

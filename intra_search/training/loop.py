@@ -77,6 +77,7 @@ class TrainingStep(nn.Module):
             answers,
             all_reduce=self._world.all_reduce,
             world_size=self._world.size,
+            rank=self._world.rank,
             progress=progress,
         )
         return result
