@@ -32,12 +32,12 @@ class Command:
     """`intra-search` in a process of its own, with Ray's files in a folder of this test run."""
 
     def __init__(self, ray_folder: str) -> None:
-        self._environment = {**os.environ, "RAY_TMPDIR": ray_folder, "RAY_USAGE_STATS_ENABLED": "0"}
+        self.environment = {**os.environ, "RAY_TMPDIR": ray_folder, "RAY_USAGE_STATS_ENABLED": "0"}
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         call = [sys.executable, "-m", "intra_search.cli", *arguments]
         pipe = subprocess.PIPE
-        return subprocess.Popen(call, env=self._environment, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+        return subprocess.Popen(call, env=self.environment, stdout=pipe, stderr=subprocess.STDOUT, text=True)
 
     def run(self, *arguments: str, code: int = 0, timeout: float = 240) -> str:
         process = self.start(*arguments)

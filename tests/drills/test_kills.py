@@ -1,0 +1,134 @@
+"""Kill drills on a small study (4 trials x 3 epochs): at every named event and at random moments.
+
+The seed of the random moments is printed; INTRA_SEARCH_DRILL_SEED repeats a drill.
+"""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.commands import Command, read_history, read_record, write_study
+
+pytestmark = [pytest.mark.drill, pytest.mark.ray, pytest.mark.timeout(1800)]
+
+DRIVER = Path(__file__).parent / "driver.py"
+NUM_TRIALS, EPOCHS = 4, 3
+# The conductor's `told` is its next `asked`; `checkpoint written` lies between two of its events and has a drill below.
+EVENTS = [
+    ("teacher", 1),
+    ("extracted", 1),
+    ("asked", 2),
+    ("launched", 2),
+    ("reported", 2),
+    ("recorded", 1),
+    ("asked", 4),
+]
+RANDOM_KILLS = 12
+
+
+@pytest.fixture
+def study_file(roads: Path, tmp_path: Path) -> Path:
+    search = {"num_trials": NUM_TRIALS, "startup_trials": 1}
+    return write_study(tmp_path / "study.toml", roads, training={"epochs": EPOCHS, "batch_size": 2}, search=search)
+
+
+def ended_trials(study: Path) -> dict[int, bytes]:
+    found = {}
+    for path in study.glob("trials/*/record.json"):
+        if json.loads(path.read_bytes())["state"] in ("done", "stopped", "failed"):
+            found[int(path.parent.name)] = path.read_bytes()
+    return found
+
+
+def rows_of(study: Path) -> dict[int, int]:
+    return {int(path.parent.name): len(path.read_text().splitlines()) for path in study.glob("trials/*/history.jsonl")}
+
+
+def check_whole(command: Command, study: Path) -> None:
+    """Every trial has ended with epochs 1..n, and the pick is the ledger's."""
+    status = command.json("status", str(study))
+    assert status["finished"] == NUM_TRIALS, status
+    assert status["trials"]["failed"] == 0
+    values = {}
+    for trial in range(NUM_TRIALS):
+        record, history = read_record(study, trial), read_history(study, trial)
+        assert [row["epoch"] for row in history] == list(range(1, record["epochs"] + 1))
+        if record["state"] == "done":
+            assert record["epochs"] == EPOCHS
+            values[trial] = max(row["val/miou"] for row in history)
+    best = command.json("best", str(study))
+    assert values[best["trial"]] == max(values.values())
+    assert best["objectives"]["val/miou"] == max(values.values())
+
+
+def processes_below(folder: str) -> list[str]:
+    """Command lines of living processes that were started with this Ray folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue  # it ended while we looked
+        if folder in line:
+            found.append(line)
+    return found
+
+
+def wait_until_gone(folder: str) -> None:
+    deadline = time.monotonic() + 30
+    while processes_below(folder):
+        assert time.monotonic() < deadline, processes_below(folder)
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize(("event", "count"), EVENTS)
+def test_killed_at_a_named_event(command: Command, study_file: Path, tmp_path: Path, event: str, count: int) -> None:
+    study = tmp_path / "study"
+    call = [sys.executable, str(DRIVER), str(study_file), str(study), event, str(count)]
+    killed = subprocess.run(call, env=command.environment, check=False, capture_output=True, text=True)
+    assert killed.returncode == -9, killed.stderr
+    wait_until_gone(command.environment["RAY_TMPDIR"])
+    ended, rows = ended_trials(study), rows_of(study)
+    command.run("run", str(study_file), "--study", str(study))
+    for trial, record in ended.items():
+        assert (study / f"trials/{trial:05d}/record.json").read_bytes() == record
+    assert all(rows_of(study)[trial] >= number for trial, number in rows.items())
+    check_whole(command, study)
+    wait_until_gone(command.environment["RAY_TMPDIR"])
+
+
+def test_killed_at_random_moments(command: Command, study_file: Path, tmp_path: Path) -> None:
+    seed = int(os.environ.get("INTRA_SEARCH_DRILL_SEED", time.time()))
+    print(f"INTRA_SEARCH_DRILL_SEED={seed}")
+    moments = random.Random(seed)
+    study = tmp_path / "study"
+    for _ in range(RANDOM_KILLS):
+        driver = command.start("run", str(study_file), "--study", str(study))
+        try:
+            driver.wait(timeout=moments.uniform(1, 25))
+        except subprocess.TimeoutExpired:
+            driver.kill()
+        driver.communicate()
+        wait_until_gone(command.environment["RAY_TMPDIR"])
+    command.run("run", str(study_file), "--study", str(study))
+    check_whole(command, study)
+
+
+def test_killed_while_a_checkpoint_is_written(command: Command, study_file: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    driver = command.start("run", str(study_file), "--study", str(study))
+    while not list(study.glob("trials/*/gen-1/.tmp-checkpoint*")) and not list(
+        study.glob("trials/*/gen-1/checkpoint*")
+    ):
+        time.sleep(0.001)
+    driver.kill()
+    driver.communicate()
+    wait_until_gone(command.environment["RAY_TMPDIR"])
+    command.run("run", str(study_file), "--study", str(study))
+    check_whole(command, study)
