@@ -193,6 +193,8 @@ class ResourcesSettings(Settings):
     """`auto`: one where the cluster has any, else none."""
     trials_per_gpu: int = Field(default=1, ge=1)
     """One-worker trials that share a GPU."""
+    max_restarts: int = Field(default=8, ge=0)
+    """How often the workers of one trial may die (killed, out of memory, machine lost) before it counts as failed."""
     loader_processes: int = Field(default=0, ge=0)
     """Processes per worker that decode scenes ahead; 0: the training process decodes them itself."""
 

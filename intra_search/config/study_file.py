@@ -10,6 +10,9 @@ from intra_search.config.settings import StudySettings, parse_settings, set_path
 from intra_search.config.space import Space, parse_space
 from intra_search.errors import SettingError
 
+PATH_SETTINGS = ("scenes.root", "teacher.init", "teacher.checkpoint", "student.init")
+"""Settings that name a file or folder."""
+
 
 class StudyPlan(NamedTuple):
     """What a study file and its overrides ask for."""
@@ -41,8 +44,18 @@ def parse_study(text: str, where: str, overrides: Iterable[str] = ()) -> StudyPl
     for override in overrides:
         override_path, value = parse_override(override)
         _set_in_file(tree, override_path, value)
+    _resolve_paths(tree)
     settings = parse_settings(tree, where)
     return StudyPlan(settings, parse_space(space_tree, settings, where))
+
+
+def _resolve_paths(tree: dict[str, Any]) -> None:
+    """Makes local paths absolute: the command's folder is not that of its workers."""
+    for path in PATH_SETTINGS:
+        group, key = path.split(".")
+        value = tree.get(group, {}).get(key) if isinstance(tree.get(group), dict) else None
+        if isinstance(value, str) and "://" not in value:
+            tree[group][key] = str(Path(value).expanduser().absolute())
 
 
 def parse_override(text: str) -> tuple[str, Any]:

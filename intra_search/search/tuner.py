@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MAX_LOSSES = 3
-"""How often one trial's workers may die (killed, out of memory, machine lost) before the trial counts as failed."""
-
 
 TRIAL_CPUS = 0.01
 """CPUs that a trial of several workers holds beside its workers'."""
@@ -58,7 +55,7 @@ def run_trials(conductor: Conductor, resources: ResourcesSettings, job: dict[str
             trainable,
             param_space={"job": job, "use_gpu": gpus > 0, "gpus_per_worker": gpus},
             tune_config=tune.TuneConfig(
-                search_alg=_ConductedSearcher(conductor, max_concurrent),
+                search_alg=_ConductedSearcher(conductor, max_concurrent, resources.max_restarts),
                 scheduler=scheduler,
                 num_samples=-1,
                 reuse_actors=resources.workers == 1,
@@ -72,7 +69,7 @@ def run_trials(conductor: Conductor, resources: ResourcesSettings, job: dict[str
                 verbose=0,
                 # Trainings write their own checkpoints; Tune refuses the option for functions.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False if resources.workers == 1 else None),
-                failure_config=tune.FailureConfig(max_failures=MAX_LOSSES),
+                failure_config=tune.FailureConfig(max_failures=resources.max_restarts),
             ),
         )
         try:
@@ -143,8 +140,8 @@ class StudentTrainable(tune.Trainable):  # type: ignore[misc]
 def group_trial(config: dict[str, Any]) -> None:
     """A trial of several workers: a Ray Train group inside the trial. It reports through Tune's session.
 
-    A worker's crash restarts the group from the newest checkpoint, at most `MAX_LOSSES` times; then the trial reports
-    its failure with the last error.
+    A worker's crash restarts the group from the newest checkpoint, at most `resources.max_restarts` times; then the
+    trial reports its failure with the last error.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -165,7 +162,7 @@ def group_trial(config: dict[str, Any]) -> None:
         run_config=RunConfig(
             name="ray-train",
             storage_path=storage.full_path(job.output_folder) if storage.is_local else job.study,
-            failure_config=FailureConfig(max_failures=MAX_LOSSES),
+            failure_config=FailureConfig(max_failures=resources.max_restarts),
             callbacks=[TuneReportCallback()],
         ),
     )
@@ -190,8 +187,9 @@ def _job(config: dict[str, Any]) -> TrainingJob:
 class _ConductedSearcher(Searcher):  # type: ignore[misc]
     """Hands the conductor's assignments to Tune."""
 
-    def __init__(self, conductor: Conductor, max_concurrent: int) -> None:
+    def __init__(self, conductor: Conductor, max_concurrent: int, max_restarts: int) -> None:
         super().__init__(metric="training_iteration", mode="max")  # Tune wants a metric; nobody reads it
+        self._max_restarts = max_restarts
         self._conductor = conductor
         self._max_concurrent = max_concurrent
         self._trials: dict[str, int] = {}
@@ -207,7 +205,7 @@ class _ConductedSearcher(Searcher):  # type: ignore[misc]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         if error:
-            reason = f"its worker died {MAX_LOSSES + 1} times"
+            reason = f"its worker died {self._max_restarts + 1} times (resources.max_restarts = {self._max_restarts})"
             self._conductor.lost(self._trials[trial_id], reason)
 
     def __getstate__(self) -> dict[str, Any]:

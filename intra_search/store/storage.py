@@ -26,20 +26,24 @@ class Storage:
                 remedy = "use a folder, s3://bucket/path or gs://bucket/path"
                 raise StorageError(self.uri, "must be a storage URI", str(error), remedy) from None
         else:
-            self._fs, self._root = fs.LocalFileSystem(), str(Path(self.uri).expanduser().absolute())
+            # Absolute, because workers are started elsewhere.
+            self.uri = str(Path(self.uri).expanduser().absolute())
+            self._fs, self._root = fs.LocalFileSystem(), self.uri
         self._root = self._root.rstrip("/")
 
     def __reduce__(self) -> tuple[type["Storage"], tuple[str]]:
-        return (Storage, (self.uri if "://" in self.uri else self._root,))
+        return (Storage, (self.uri,))
 
     @property
     def is_local(self) -> bool:
         return isinstance(self._fs, fs.LocalFileSystem)
 
     def full_path(self, path: str = "") -> str:
-        """Path for people and for libraries with their own file access: absolute when local, else below the URI."""
-        root = self._root if self.is_local else self.uri.split("?")[0].rstrip("/")
-        return f"{root}/{path}" if path else root
+        """Path that opens the same file elsewhere: absolute when local, else a URI with this one's options."""
+        if self.is_local:
+            return f"{self._root}/{path}" if path else self._root
+        root, mark, options = self.uri.partition("?")
+        return f"{root.rstrip('/')}/{path}".rstrip("/") + mark + options
 
     def exists(self, path: str) -> bool:
         return bool(self._fs.get_file_info(self._at(path)).type != fs.FileType.NotFound)

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# A Ray head and workers on this machine, for studies that outlive one command, or several studies side by side.
+#   launch/local.sh [EXTRA_WORKERS]     starts a head (and EXTRA_WORKERS more Ray nodes), prints how to use it
+#   launch/local.sh --stop              ends what this script started, and nothing else
+# Environment: RAY_TMPDIR (Ray's files), RAY_PORT (6379), CPUS_PER_NODE and GPUS_PER_NODE (Ray's own count).
+set -euo pipefail
+
+port="${RAY_PORT:-6379}"
+folder="${RAY_TMPDIR:-/tmp/ray-$(id -u)}"
+pids="$folder/intra-search-nodes.pids"
+export RAY_TMPDIR="$folder" OMP_WAIT_POLICY=PASSIVE
+
+if [[ "${1:-}" == "--stop" ]]; then
+    [[ -f "$pids" ]] || { echo "local.sh: nothing to stop, no $pids" >&2; exit 2; }
+    while read -r pid; do kill "$pid" 2>/dev/null || true; done < "$pids"
+    rm -f "$pids"
+    exit 0
+fi
+if [[ -f "$pids" ]]; then
+    echo "local.sh: a cluster is already running ($pids); stop it with launch/local.sh --stop" >&2
+    exit 2
+fi
+
+mkdir -p "$folder"
+size=()
+[[ -n "${CPUS_PER_NODE:-}" ]] && size+=(--num-cpus "$CPUS_PER_NODE")
+[[ -n "${GPUS_PER_NODE:-}" ]] && size+=(--num-gpus "$GPUS_PER_NODE")
+
+# --block keeps each node in the foreground of its own process, so that its process id ends it.
+nohup ray start --head --port "$port" --block "${size[@]}" > "$folder/head.log" 2>&1 &
+echo $! > "$pids"
+for _ in $(seq 60); do
+    ray status --address "127.0.0.1:$port" > /dev/null 2>&1 && break
+    sleep 1
+done
+ray status --address "127.0.0.1:$port" > /dev/null || { echo "local.sh: the head did not start; see $folder/head.log" >&2; exit 1; }
+for ((node = 1; node <= ${1:-0}; node++)); do
+    nohup ray start --address "127.0.0.1:$port" --block "${size[@]}" > "$folder/node-$node.log" 2>&1 &
+    echo $! >> "$pids"
+done
+echo "intra-search run STUDY.toml --study DIR --address 127.0.0.1:$port"
+echo "launch/local.sh --stop"
