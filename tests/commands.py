@@ -64,6 +64,14 @@ def roads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture
+def own_roads(tmp_path: Path) -> Path:
+    """Roads that a test may spoil."""
+    root = tmp_path / "roads"
+    write_roads(root)
+    return root
+
+
 def write_study(path: Path, roads: Path, **groups: Any) -> Path:
     """A study file of tiny roads with the space above; keyword groups are merged over the settings."""
     tables = {"space": SPACE, "points": [{"distill.enabled": False}]}

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.commands import command as command
+from tests.commands import own_roads as own_roads
 from tests.commands import roads as roads
 
 

@@ -1,0 +1,196 @@
+"""The command line: frozen verbs and flags, `--dry-run`, and every bad input as one line with exit code 2."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import pytest
+import tomli_w
+import typer
+
+from intra_search.cli.app import app, main
+from tests.commands import write_study
+from tests.tiny_study import tiny_tree
+
+SPACES = Path(__file__).parents[2] / "search_spaces"
+VERBS = {
+    "run": {"study_file", "study", "set_", "dry_run", "address", "takeover"},
+    "status": {"study", "as_json"},
+    "trials": {"study", "as_json"},
+    "best": {"study", "as_json"},
+    "evaluate": {"checkpoint", "split", "set_", "sheet", "as_json"},
+    "predict": {"checkpoint", "pictures", "out", "painted"},
+    "draw": {"out", "layout", "count", "height", "width", "seed", "overwrite"},
+    "score": set(),
+}
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    error: str
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    def called(*arguments: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["intra-search", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        shown = capsys.readouterr()
+        return Answer(int(left.value.code or 0), shown.out, shown.err)
+
+    return called
+
+
+def tree_bytes(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_verbs_and_flags_are_frozen() -> None:
+    """A new verb or flag is a promise to users: add it here on purpose."""
+    group = typer.main.get_command(app)
+    found = {name: {parameter.name for parameter in command.params} for name, command in group.commands.items()}  # type: ignore[attr-defined]
+    assert {name: flags - {"help"} for name, flags in found.items() if name != "score"} == {
+        name: flags for name, flags in VERBS.items() if name != "score"
+    }
+
+
+def test_dry_run_shows_settings_samples_and_size(call: Callable[..., Answer]) -> None:
+    answer = call("run", SPACES / "quickstart.toml", "--dry-run", "--set", "training.epochs=4")
+    assert answer.code == 0
+    assert "[training]\nepochs = 4" in answer.out
+    assert answer.out.count("# sample: ") == 5
+    assert "discrete settings x 2 continuous dimensions" in answer.out
+    assert "# trial 0 (fixed): enabled=true, affinity.weight=0.1, orders=[1, 2, 3]" in answer.out
+
+
+def spoil_mask(root: Path, change: Callable[[Path], None]) -> None:
+    change(sorted((root / "masks").iterdir())[0])
+
+
+def odd_size(mask: Path) -> None:
+    cv2.imwrite(str(mask), np.zeros((5, 5), np.uint8))
+
+
+def unknown_id(mask: Path) -> None:
+    labels = cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE)
+    labels[0, 0] = 77
+    cv2.imwrite(str(mask), labels)
+
+
+def cut_short(mask: Path) -> None:
+    picture = Path(str(mask).replace("masks", "images"))
+    picture.write_bytes(picture.read_bytes()[:200])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (Path.unlink, ("road000", "mask")),
+        (odd_size, ("road000", "5")),
+        (unknown_id, ("road000", "77")),
+        (cut_short, ("road000.png",)),
+    ],
+)
+def test_bad_scenes_are_refused_before_anything_is_stored(
+    call: Callable[..., Answer], own_roads: Path, tmp_path: Path, change: Callable[[Path], None], words: tuple[str, ...]
+) -> None:
+    spoil_mask(own_roads, change)
+    # Every drive is looked at, whichever split it falls into.
+    tree = tiny_tree(own_roads, scenes={"val_groups": ["drive1"], "test_groups": ["drive2"]})
+    file = tmp_path / "study.toml"
+    file.write_text(tomli_w.dumps(tree))
+    answer = call("run", file, "--study", tmp_path / "study")
+    check_refusal(answer, *words)
+    assert not (tmp_path / "study").exists()
+
+
+def check_refusal(answer: Answer, *words: str) -> None:
+    assert answer.code == 2, answer
+    lines = answer.error.strip().splitlines()
+    assert len(lines) == 1, answer.error
+    assert lines[0].startswith("intra-search: ")
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["training.epoch=3"], ("training.epoch", "unknown setting", "epochs")),
+        (['training.epochs="3"'], ("training.epochs", "integer", "'3'")),
+        (["scenes.val_groups=['nowhere']"], ("nowhere", "drive0")),
+        (["scenes.root=/no/such/folder"], ("/no/such/folder",)),
+        (["training.batch_size=500"], ("training.batch_size", "500")),
+        (["teacher.init=/no/such/checkpoint"], ("teacher.init", "/no/such/checkpoint")),
+        (["student.network=unet"], ("student.network", "erfnet")),
+    ],
+)
+def test_bad_settings_are_refused(
+    call: Callable[..., Answer], roads: Path, tmp_path: Path, settings: list[str], words: tuple[str, ...]
+) -> None:
+    file = write_study(tmp_path / "study.toml", roads)
+    arguments = [part for setting in settings for part in ("--set", setting)]
+    check_refusal(call("run", file, "--study", tmp_path / "study", *arguments), *words)
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_space_that_no_setting_matches_is_refused(call: Callable[..., Answer], roads: Path, tmp_path: Path) -> None:
+    space = {"student.width": {"kind": "choice", "values": [0.25], "when": {"student.network": "enet"}}}
+    file = write_study(tmp_path / "study.toml", roads, space=space, points=[])
+    check_refusal(call("run", file, "--study", tmp_path / "study"), "space.student.width.when", "enet")
+
+
+@pytest.fixture
+def stored(roads: Path, tmp_path: Path) -> Path:
+    """A study as `begin` leaves it."""
+    from intra_search.config.study_file import load_study
+    from intra_search.scenes.scene_set import open_scenes
+    from intra_search.store.study_folder import StudyFolder
+
+    plan = load_study(write_study(tmp_path / "study.toml", roads))
+    fingerprint = open_scenes(plan.settings.scenes, "train").fingerprint
+    StudyFolder(str(tmp_path / "study")).begin(plan.settings.model_dump(mode="json"), plan.space.tables(), fingerprint)
+    return tmp_path / "study"
+
+
+def test_a_study_of_another_version_is_refused_unchanged(
+    call: Callable[..., Answer], stored: Path, tmp_path: Path
+) -> None:
+    file = stored / "study.toml"
+    file.write_text(file.read_text().replace("version = 1", "version = 99"))
+    before = tree_bytes(stored)
+    check_refusal(call("run", tmp_path / "study.toml", "--study", stored), "version 99")
+    check_refusal(call("status", stored), "version 99")
+    assert tree_bytes(stored) == before
+
+
+def test_a_study_of_other_settings_or_data_is_refused_unchanged(
+    call: Callable[..., Answer], stored: Path, own_roads: Path, tmp_path: Path
+) -> None:
+    before = tree_bytes(stored)
+    changed = call("run", tmp_path / "study.toml", "--study", stored, "--set", "training.epochs=7")
+    check_refusal(changed, "training.epochs", "7")
+    # Another folder of the same form holds other scenes.
+    (own_roads / "images/road000.png").write_bytes((own_roads / "images/road001.png").read_bytes() + b"\0" * 9)
+    moved = call("run", tmp_path / "study.toml", "--study", stored, "--set", f"scenes.root={own_roads}")
+    check_refusal(moved, "data set")
+    assert tree_bytes(stored) == before
+
+
+def test_a_folder_without_a_study_is_named(call: Callable[..., Answer], tmp_path: Path) -> None:
+    for verb in ("status", "trials", "best"):
+        check_refusal(call(verb, tmp_path / "nothing"), "no study there")
+
+
+def test_a_study_without_a_finished_trial_has_no_pick(call: Callable[..., Answer], stored: Path) -> None:
+    check_refusal(call("best", stored), "must have a finished trial")
+    answer = call("status", stored, "--json")
+    found: dict[str, Any] = json.loads(answer.out)
+    assert found["finished"] == 0
+    assert found["best"] is None
