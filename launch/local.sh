@@ -2,7 +2,7 @@
 # A Ray head and workers on this machine, for studies that outlive one command, or several studies side by side.
 #   launch/local.sh [EXTRA_WORKERS]     starts a head (and EXTRA_WORKERS more Ray nodes), prints how to use it
 #   launch/local.sh --stop              ends what this script started, and nothing else
-# Environment: RAY_TMPDIR (Ray's files), RAY_PORT (6379), CPUS_PER_NODE and GPUS_PER_NODE (Ray's own count).
+# Environment: RAY_TMPDIR (Ray's files), RAY_PORT (6379), RAY_CLIENT_PORT (10001), CPUS_PER_NODE and GPUS_PER_NODE (Ray's own count).
 set -euo pipefail
 
 port="${RAY_PORT:-6379}"
@@ -27,7 +27,7 @@ size=()
 [[ -n "${GPUS_PER_NODE:-}" ]] && size+=(--num-gpus "$GPUS_PER_NODE")
 
 # --block keeps each node in the foreground of its own process, so that its process id ends it.
-nohup ray start --head --port "$port" --block "${size[@]}" > "$folder/head.log" 2>&1 &
+nohup ray start --head --port "$port" --ray-client-server-port "${RAY_CLIENT_PORT:-10001}" --block "${size[@]}" > "$folder/head.log" 2>&1 &
 echo $! > "$pids"
 for _ in $(seq 60); do
     ray status --address "127.0.0.1:$port" > /dev/null 2>&1 && break

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from intra_search.config.settings import ResourcesSettings, StudySettings
@@ -65,6 +66,9 @@ def connected(address: str | None, resources: ResourcesSettings) -> Iterator[Clu
     # Threads that spin while they wait for each other take the core from the one that works: on a shared machine of
     # two cores a step of the quickstart's teacher took 1.8 s spinning and 0.25 s sleeping (measured).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if ray.is_initialized():  # this driver is itself a task on the cluster
+        yield _fitting(resources)
+        return
     old_handler = signal.getsignal(signal.SIGINT)
     try:
         # The dashboard serves Ray Train's clean-up, which one-worker trials do not need; it costs seconds.
@@ -79,6 +83,89 @@ def connected(address: str | None, resources: ResourcesSettings) -> Iterator[Clu
     finally:
         ray.shutdown()
         signal.signal(signal.SIGINT, old_handler)
+
+
+def run_on_head(address: str, function: Callable[[Any], None], observer: Any) -> None:
+    """Runs `function(observer)` as a task on the cluster behind a Ray client address (`ray://...`).
+
+    A client cannot hold a search: Tune would run on the cluster and the ledger's only writer here. So the whole driver
+    goes there, this package with it, and the observer's calls come back through a queue. SIGINT once lets the study
+    leave after the epoch, twice ends it.
+    """
+    import ray
+    from ray.util.queue import Queue
+
+    package = Path(__file__).parents[1]
+    try:
+        ray.init(
+            address=address,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            runtime_env={"py_modules": [str(package)], "env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}},
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        remedy = "check the address, or run on one of the cluster's nodes with --address auto"
+        raise ClusterError(f"--address {address}", "must be a running Ray cluster", str(error), remedy) from None
+    try:
+        queue = Queue(actor_options={"num_cpus": 0})
+        task = ray.remote(_told_through_queue).options(num_cpus=0, max_retries=0).remote(function, queue)
+        _relay(queue, task, observer)
+    finally:
+        ray.shutdown()
+
+
+def _relay(queue: Any, task: Any, observer: Any) -> None:
+    import ray
+    from ray.util.queue import Empty
+
+    interrupted = False
+    while True:
+        try:
+            event = queue.get(timeout=1.0)
+            if event is None:
+                break
+            name, arguments = event
+            getattr(observer, name)(*arguments)
+        except Empty:
+            if ray.wait([task], timeout=0)[0]:
+                break
+        except KeyboardInterrupt:
+            ray.cancel(task, force=interrupted)
+            if interrupted:
+                raise
+            interrupted = True
+    try:
+        ray.get(task)
+    except ray.exceptions.TaskCancelledError:
+        raise KeyboardInterrupt from None
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+
+
+def _told_through_queue(function: Callable[[Any], None], queue: Any) -> None:
+    try:
+        function(_QueueObserver(queue))
+    finally:
+        queue.put(None)
+
+
+class _QueueObserver:
+    """An observer on the cluster whose calls are made again by `_relay`."""
+
+    def __init__(self, queue: Any) -> None:
+        self._queue = queue
+
+    def note(self, *arguments: Any) -> None:
+        self._queue.put(("note", arguments))
+
+    def teacher_epoch(self, *arguments: Any) -> None:
+        self._queue.put(("teacher_epoch", arguments))
+
+    def extracted(self, *arguments: Any) -> None:
+        self._queue.put(("extracted", arguments))
+
+    def trial_event(self, *arguments: Any) -> None:
+        self._queue.put(("trial_event", arguments))
 
 
 def _fitting(resources: ResourcesSettings) -> Cluster:

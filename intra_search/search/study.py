@@ -1,5 +1,6 @@
 """One study from scenes to finished trials: every step looks at what is there, does what is missing, and stops."""
 
+import functools
 import hashlib
 import json
 import logging
@@ -13,7 +14,7 @@ from intra_search.knowledge.spec import needs_of_space
 from intra_search.networks.checkpoint import read_checkpoint_about
 from intra_search.scenes.check import check_scenes
 from intra_search.scenes.scene_set import open_scenes
-from intra_search.search.cluster import Cluster, connected
+from intra_search.search.cluster import Cluster, connected, run_on_head
 from intra_search.search.conductor import Conductor, Event
 from intra_search.search.mirrors import OptunaMirror, TensorBoardMirror
 from intra_search.store.ledger import HistoryRow, TrialRecord, checkpoint_name
@@ -50,11 +51,16 @@ def run_study(uri: str, plan: StudyPlan, observer: Observer, *, address: str | N
 
     Args:
         plan: settings and space; what they may change of a stored study is `CHANGEABLE`.
-        address: Ray cluster to use ("auto", "ray://..."); None starts one on this machine for this call.
+        address: Ray cluster to use; None starts one on this machine for this call. With "ray://..." all of this runs
+            on the cluster, so `uri` and the scenes must be seen from there.
         takeover: take a study on object storage from a driver that is gone.
 
     Raises `IntraSearchError` before anything is written when settings, scenes or the stored study do not fit.
     """
+    if address is not None and address.startswith("ray://"):
+        on_head = functools.partial(run_study, uri, plan, address="auto", takeover=takeover)
+        run_on_head(address, on_head, observer)
+        return
     settings = plan.settings
     folder = StudyFolder(uri)
     fingerprint = _checked_scenes(settings, new_study=not folder.exists, observer=observer)
