@@ -7,6 +7,7 @@ import pytest
 from tests.commands import command as command
 from tests.commands import own_roads as own_roads
 from tests.commands import roads as roads
+from tests.object_storage import bucket as bucket
 
 
 @pytest.fixture(autouse=True, scope="session")
