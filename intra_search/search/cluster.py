@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from intra_search.config.settings import ResourcesSettings, StudySettings
-from intra_search.errors import ClusterError
+from intra_search.errors import ClusterError, IntraSearchError
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +80,10 @@ def connected(address: str | None, resources: ResourcesSettings) -> Iterator[Clu
         raise ClusterError(f"--address {address}", "must be a running Ray cluster", str(error), remedy) from None
     try:
         yield _fitting(resources)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, IntraSearchError):
+            raise error.cause from None  # a task's own one-line error, without Ray's wrapping
+        raise
     finally:
         ray.shutdown()
         signal.signal(signal.SIGINT, old_handler)
