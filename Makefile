@@ -33,7 +33,7 @@ bench: $(VENV)/.installed  ## ratios to a rival in the same run
 	for file in tests/bench/bench_*.py; do $(BIN)/python $$file || exit 1; done
 
 clean:
-	rm -rf $(VENV) studies
+	rm -rf $(VENV)
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -42,23 +42,24 @@ def predict(
     painted: Annotated[bool, typer.Option(help="Also write each picture with its labels painted over it.")] = False,
 ) -> None:
     """Label pictures with a checkpoint's network."""
-    import cv2
-
     from intra_search.deploy.prediction import Predictor
     from intra_search.report.pictures import painted as paint
+    from intra_search.report.pictures import write_picture
     from intra_search.scenes.images import read_image
 
     files = [pictures] if pictures.is_file() else sorted(p for p in pictures.glob("*") if p.suffix.lower() in PICTURES)
     if not files:
         raise SceneError(str(pictures), "must be a picture or a folder of .jpg or .png files", "none", "check the path")
+    if out.resolve() == files[0].parent.resolve():
+        raise SceneError(str(out), "must not be the folder of the pictures", "the same", "choose another --out")
     predictor = Predictor(checkpoint)
     out.mkdir(parents=True, exist_ok=True)
     for file in files:
         image = read_image(file)
         labels = predictor.labels(image)
-        cv2.imwrite(str(out / f"{file.stem}.png"), labels)
+        write_picture(out / f"{file.stem}.png", labels)
         if painted:
-            cv2.imwrite(str(out / f"{file.stem}_painted.png"), paint(image, labels, predictor.classes)[..., ::-1])
+            write_picture(out / f"{file.stem}_painted.png", paint(image, labels, predictor.classes)[..., ::-1])
     typer.echo(f"{len(files)} label files in {out}")
 
 
@@ -106,12 +107,11 @@ def _evaluated(checkpoint: str, split: Literal["val", "test"], overrides: list[s
 
 def _write_sheet(checkpoint: str, split: Literal["val", "test"], overrides: list[str], path: Path) -> None:
     """Eight scenes, evenly taken: picture, labels, predictions."""
-    import cv2
     import numpy as np
 
     from intra_search.deploy.prediction import Predictor
     from intra_search.networks.input import normalise
-    from intra_search.report.pictures import painted, sheet
+    from intra_search.report.pictures import painted, sheet, write_picture
 
     predictor = Predictor(checkpoint)
     scenes = _scenes(predictor.about, split, overrides)
@@ -122,4 +122,4 @@ def _write_sheet(checkpoint: str, split: Literal["val", "test"], overrides: list
         image = view.image.permute(1, 2, 0).numpy()
         both = [painted(image, labels.numpy().astype(np.uint8), scenes.classes) for labels in (view.labels, predicted)]
         rows.append([image, *both])
-    cv2.imwrite(str(path), sheet(rows)[..., ::-1])
+    write_picture(path, sheet(rows)[..., ::-1])

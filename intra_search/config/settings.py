@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from intra_search.config.base import Settings as Settings
+from intra_search.config.distill import PAPER_PRESET
 from intra_search.config.distill import DistillSettings as DistillSettings
 from intra_search.errors import SettingError
 
@@ -144,7 +145,7 @@ class StudentSettings(Settings):
     blocks: tuple[int, int] = (5, 8)
     """Residual blocks at 1/4 and 1/8 of the input (published ERFNet: 5 and 8; ENet: 4 and 16); resnet18 has none."""
     init: str | None = None
-    """Checkpoint to start every trial from; layers of other shapes are refused."""
+    """Checkpoint to start every trial from: of the same architecture, its classifier may have other classes."""
 
     def options(self) -> dict[str, Any]:
         """Keyword arguments of `build_network` for this student."""
@@ -198,6 +199,14 @@ class ResourcesSettings(Settings):
     loader_processes: int = Field(default=0, ge=0)
     """Processes per worker that decode scenes ahead; 0: the training process decodes them itself."""
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.workers > 1 and self.trials_per_gpu > 1:
+            raise ValueError(
+                f"trials_per_gpu is for trials of one worker, got {self.trials_per_gpu} with {self.workers}"
+            )
+        return self
+
 
 class KnowledgeSettings(Settings):
     """How the teacher's answers reach the trials."""
@@ -224,11 +233,7 @@ class StudySettings(Settings):
 
 PAPER_RECIPE: dict[str, Any] = {
     "distill.enabled": True,
-    "distill.layers": [["block2", "block3"], ["block3", "block5"]],
-    "distill.affinity.weight": 0.1,
-    "distill.affinity.orders": [1, 2, 3],
-    "distill.affinity.kernel_size": 5,
-    "distill.attention.weight": 0.1,
+    **{f"distill.{path}": value for path, value in PAPER_PRESET.items()},
 }
 """Hou et al. 2020 as recalled, to be checked against the PDF. Trial 0 takes these values on every searched path."""
 

@@ -203,6 +203,8 @@ class Space:
     def _fixed_points(self, points: tuple[Point, ...]) -> tuple[Point, ...]:
         """The paper's recipe, then the file's own points, each completed from the base settings."""
         if not self.domains:
+            if points:
+                raise SpaceError("points", "need a space whose settings they fix", str(points[0]), "add [space] tables")
             return ({},)
         paper = self._completed(
             {path: PAPER_RECIPE[path] for path in self.domains if path in PAPER_RECIPE}, "the paper's recipe (trial 0)"

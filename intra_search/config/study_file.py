@@ -6,7 +6,7 @@ from datetime import date, time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from intra_search.config.settings import StudySettings, parse_settings, set_path
+from intra_search.config.settings import StudySettings, parse_settings, set_path, with_overrides
 from intra_search.config.space import Space, parse_space
 from intra_search.errors import SettingError
 
@@ -46,7 +46,12 @@ def parse_study(text: str, where: str, overrides: Iterable[str] = ()) -> StudyPl
         _set_in_file(tree, override_path, value)
     _resolve_paths(tree)
     settings = parse_settings(tree, where)
-    return StudyPlan(settings, parse_space(space_tree, settings, where))
+    space = parse_space(space_tree, settings, where)
+    if not space.domains and settings.search.num_trials != 1:
+        # One point, one student: more trials would train it again and again.
+        settings = with_overrides(settings, {"search.num_trials": 1})
+        space = parse_space(space_tree, settings, where)
+    return StudyPlan(settings, space)
 
 
 def _resolve_paths(tree: dict[str, Any]) -> None:

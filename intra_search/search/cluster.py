@@ -20,20 +20,13 @@ class Cluster(NamedTuple):
 
     cpus: float
     gpus: float
-    cpus_per_node: float
-    """Of the largest node: one actor cannot have more."""
+    cpus_alone: float
+    """CPUs of work that runs before the trials (teacher, extraction), per task: a GPU's share of its machine, or all
+    of the largest machine where no GPU is used."""
+    gpus_alone: float
+    """GPUs of such work, per task."""
     trial_cpus: float
     trial_gpus: float
-
-    @property
-    def gpus_alone(self) -> float:
-        """GPUs of work that runs before the trials (teacher, extraction), per actor."""
-        return 1 if self.gpus >= 1 else 0
-
-    @property
-    def cpus_alone(self) -> float:
-        """CPUs of work that runs before the trials: a share of the largest node per GPU, or all of it."""
-        return max(1.0, math.floor(self.cpus_per_node))
 
     def max_concurrent(self, settings: StudySettings) -> int:
         """Trials at a time: what fits, at most `search.max_concurrent`."""
@@ -74,8 +67,13 @@ def connected(address: str | None, resources: ResourcesSettings) -> Iterator[Clu
         # The dashboard serves Ray Train's clean-up, which one-worker trials do not need; it costs seconds.
         dashboard = None if address else resources.workers > 1
         # Workers' decisions come with their reports; their raw output stays in Ray's own logs.
-        ray.init(address=address, logging_level=logging.ERROR, include_dashboard=dashboard, log_to_driver=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+        ray.init(
+            address=address or "local",  # None would follow RAY_ADDRESS
+            logging_level=logging.ERROR,
+            include_dashboard=dashboard,
+            log_to_driver=False,
+        )
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         remedy = "check the address, or leave --address out to use this machine"
         raise ClusterError(f"--address {address}", "must be a running Ray cluster", str(error), remedy) from None
     try:
@@ -107,7 +105,7 @@ def run_on_head(address: str, function: Callable[[Any], None], observer: Any) ->
             log_to_driver=False,
             runtime_env={"py_modules": [str(package)], "env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}},
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         remedy = "check the address, or run on one of the cluster's nodes with --address auto"
         raise ClusterError(f"--address {address}", "must be a running Ray cluster", str(error), remedy) from None
     try:
@@ -185,7 +183,8 @@ def _fitting(resources: ResourcesSettings) -> Cluster:
     cluster = Cluster(
         total.get("CPU", 0.0),
         total.get("GPU", 0.0),
-        max((node.get("CPU", 0.0) for node in nodes), default=0.0),
+        max((_cpus_alone(node, bool(gpus)) for node in nodes), default=1.0),
+        1.0 if gpus else 0.0,
         workers * cpus + own_cpus,
         workers * gpus,
     )
@@ -196,6 +195,12 @@ def _fitting(resources: ResourcesSettings) -> Cluster:
         remedy = f"at most {max(1, places)} workers of this size fit; or set resources.cpus_per_worker to {fitting:g}"
         raise ClusterError("resources", f"a trial of {wanted} must fit the cluster", has, remedy)
     return cluster
+
+
+def _cpus_alone(node: dict[str, float], use_gpu: bool) -> float:
+    if use_gpu:
+        return max(1.0, math.floor(node.get("CPU", 0.0) / node["GPU"])) if node.get("GPU") else 1.0
+    return max(1.0, math.floor(node.get("CPU", 0.0)))
 
 
 def _places(node: dict[str, float], cpus: float, gpus: float) -> int:

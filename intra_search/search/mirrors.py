@@ -1,7 +1,9 @@
 """Mirrors of the ledger for other tools: TensorBoard and optuna-dashboard. Nobody here reads them back."""
 
+import logging
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from intra_search.store.storage import Storage
 from intra_search.store.study_folder import StudyFolder
 
 TENSORBOARD_FOLDER = "tensorboard"
+logger = logging.getLogger(__name__)
+
 OPTUNA_JOURNAL = "optuna.journal"
 
 
@@ -32,6 +36,10 @@ class TensorBoardMirror:
         self._scratch = None if storage.is_local else tempfile.TemporaryDirectory(prefix="intra-search-tb-")
 
     def __call__(self, event: Event, record: TrialRecord, history: list[HistoryRow]) -> None:
+        with _unmissed():
+            self._mirror(event, record, history)
+
+    def _mirror(self, event: Event, record: TrialRecord, history: list[HistoryRow]) -> None:
         if event in ("reported", "recorded"):
             # From the first epoch, once per driver: a killed one may have left out the last it recorded.
             for row in history[self._written.get(record.trial, 0) :]:
@@ -122,12 +130,22 @@ class OptunaMirror:
 
     def __call__(self, event: Event, record: TrialRecord, history: list[HistoryRow]) -> None:
         if event == "recorded" and self._study is not None:
-            self._add(record, history)
+            with _unmissed():
+                self._add(record, history)
 
     def _add(self, record: TrialRecord, history: list[HistoryRow]) -> None:
         told = told_trial(self._space, record, history, self._settings.search.objectives[0])
         if told is not None:
             self._study.add_trial(told)
+
+
+@contextmanager
+def _unmissed() -> Iterator[None]:
+    """A mirror that cannot be written does not end a study: the ledger, which can, is the truth."""
+    try:
+        yield
+    except OSError as error:
+        logger.warning("A mirror of the ledger was not written: %s", error)
 
 
 def _hparam(value: Any) -> Any:

@@ -58,7 +58,7 @@ def run_study(uri: str, plan: StudyPlan, observer: Observer, *, address: str | N
     Raises `IntraSearchError` before anything is written when settings, scenes or the stored study do not fit.
     """
     if address is not None and address.startswith("ray://"):
-        on_head = functools.partial(run_study, uri, plan, address="auto", takeover=takeover)
+        on_head = functools.partial(run_study, Storage(uri).uri, plan, address="auto", takeover=takeover)
         run_on_head(address, on_head, observer)
         return
     settings = plan.settings
@@ -66,7 +66,8 @@ def run_study(uri: str, plan: StudyPlan, observer: Observer, *, address: str | N
     fingerprint = _checked_scenes(settings, new_study=not folder.exists, observer=observer)
     dumped = settings.model_dump(mode="json")
     folder.check(dumped, fingerprint)
-    _check_init(settings)
+    _check_init(settings, teacher_is_stored=_teacher_stored(folder, settings, fingerprint))
+    _check_batches(settings, num_scenes=len(open_scenes(settings.scenes, "train")))
     with study_lock(folder.storage, takeover=takeover):
         folder.check(dumped, fingerprint)  # again: another driver may have begun the study since
         generation = folder.begin(dumped, plan.space.tables(), fingerprint)
@@ -150,22 +151,33 @@ def _checked_scenes(settings: StudySettings, *, new_study: bool, observer: Obser
     observer.note(
         f"{settings.scenes.dataset}: {len(train)} training and {len(val)} validation scenes, {classes} classes"
     )
-    if settings.training.batch_size > len(train):
-        found = f"{settings.training.batch_size} with {len(train)} training scenes"
-        raise SettingError("training.batch_size", "must not exceed the training scenes", found, "lower it")
     if new_study and settings.scenes.dataset != "synthetic":
         for scenes in (train, val):
             check_scenes(scenes)
     return train.fingerprint
 
 
-def _check_init(settings: StudySettings) -> None:
-    """A start checkpoint must exist before a study begins."""
-    given = {
-        "teacher.init": settings.teacher.init,
-        "teacher.checkpoint": settings.teacher.checkpoint,
-        "student.init": settings.student.init,
-    }
+def _check_batches(settings: StudySettings, num_scenes: int) -> None:
+    """Batches that could not be dealt would fail every training, after the study has begun."""
+    sizes = {"training": settings.training.batch_size, "teacher.training": settings.teacher.training.batch_size}
+    for group, size in sizes.items():
+        if size > num_scenes:
+            found = f"{size} with {num_scenes} training scenes"
+            raise SettingError(f"{group}.batch_size", "must not exceed the training scenes", found, "lower it")
+    if settings.training.batch_size < settings.resources.workers:
+        found = f"{settings.training.batch_size} with {settings.resources.workers} workers"
+        raise SettingError("training.batch_size", "must give every worker a sample", found, "raise it")
+
+
+def _teacher_stored(folder: StudyFolder, settings: StudySettings, fingerprint: str) -> bool:
+    return folder.storage.exists(f"teacher/{_teacher_hash(settings, fingerprint)}/record.json")
+
+
+def _check_init(settings: StudySettings, *, teacher_is_stored: bool) -> None:
+    """A start checkpoint must exist before a study begins; the teacher's no more once the study holds a teacher."""
+    given = {"student.init": settings.student.init}
+    if not teacher_is_stored:
+        given |= {"teacher.init": settings.teacher.init, "teacher.checkpoint": settings.teacher.checkpoint}
     for setting, uri in given.items():
         if uri is not None:
             try:

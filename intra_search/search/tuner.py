@@ -161,7 +161,7 @@ def group_trial(config: dict[str, Any]) -> None:
         ),
         run_config=RunConfig(
             name="ray-train",
-            storage_path=storage.full_path(job.output_folder) if storage.is_local else job.study,
+            storage_path=storage.full_path(job.output_folder),
             failure_config=FailureConfig(max_failures=resources.max_restarts),
             callbacks=[TuneReportCallback()],
         ),

@@ -39,6 +39,8 @@ def read_bundle(storage: Storage, path: str) -> Bundle:
         try:
             data = storage.read_bytes(f"{path}/{name}")
         except StorageError as error:
+            if error.rule != "must exist":
+                raise  # a bad moment of the storage is no damage
             raise CheckpointError(where, "must be readable", error.found, "restore it or use another one") from None
         if hashlib.sha256(data).hexdigest() != expected["sha256"]:
             found = f"{len(data)} bytes with another checksum than its manifest's {expected['bytes']}"
@@ -54,6 +56,8 @@ def _read_manifest(storage: Storage, path: str) -> dict[str, Any]:
         content = {"files": dict(manifest["files"]), "about": dict(manifest["about"])}
         undamaged = manifest["sha256"] == _sum_of(content)
     except StorageError as error:
+        if error.rule == "must be readable and writable":
+            raise  # a bad moment of the storage is no damage
         found = "none" if error.rule == "must exist" else error.found
         raise CheckpointError(where, f"must hold a valid {MANIFEST}", found, "check the path") from None
     except (KeyError, TypeError, ValueError):

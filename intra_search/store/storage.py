@@ -22,7 +22,7 @@ class Storage:
         if "://" in self.uri:
             try:
                 self._fs, self._root = fs.FileSystem.from_uri(self.uri)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, NotImplementedError) as error:
                 remedy = "use a folder, s3://bucket/path or gs://bucket/path"
                 raise StorageError(self.uri, "must be a storage URI", str(error), remedy) from None
         else:
@@ -46,15 +46,18 @@ class Storage:
         return f"{root.rstrip('/')}/{path}".rstrip("/") + mark + options
 
     def exists(self, path: str) -> bool:
-        return bool(self._fs.get_file_info(self._at(path)).type != fs.FileType.NotFound)
+        with self._explained(path):
+            return bool(self._fs.get_file_info(self._at(path)).type != fs.FileType.NotFound)
 
     def size(self, path: str) -> int | None:
         """Bytes of a file; None when there is none."""
-        return self._fs.get_file_info(self._at(path)).size  # type: ignore[no-any-return]
+        with self._explained(path):
+            return self._fs.get_file_info(self._at(path)).size  # type: ignore[no-any-return]
 
     def names(self, path: str = "") -> list[str]:
         """Sorted names directly below a folder; empty when it does not exist. Temporary names are left out."""
-        found = self._fs.get_file_info(fs.FileSelector(self._at(path), allow_not_found=True))
+        with self._explained(path):
+            found = self._fs.get_file_info(fs.FileSelector(self._at(path), allow_not_found=True))
         return sorted(info.base_name for info in found if not info.base_name.startswith(".tmp-"))
 
     def read_bytes(self, path: str) -> bytes:

@@ -1,5 +1,6 @@
 """The training loop: one for teacher and students, for one worker and several."""
 
+import functools
 import time
 import uuid
 from collections.abc import Mapping
@@ -55,6 +56,10 @@ class NetworkRecipe(NamedTuple):
     options: dict[str, Any]
 
 
+# The next trial of this process finds the scenes decoded.
+_opened = functools.lru_cache(maxsize=2)(open_scenes)
+
+
 class TrainingStep(nn.Module):
     """Network and objective as one module, so that DDP reduces the gradients of both."""
 
@@ -95,8 +100,8 @@ class Training:
         self._world = world
         self._storage = Storage(job.study)
         self._place = place(job.training.amp, use_gpu=use_gpu)
-        self._train_scenes = open_scenes(job.settings.scenes, "train")
-        self._val_scenes = open_scenes(job.settings.scenes, "val")
+        self._train_scenes = _opened(job.settings.scenes, "train")
+        self._val_scenes = _opened(job.settings.scenes, "val")
         torch.manual_seed(job.seed)
         self._recipe = network_recipe(job, len(self._train_scenes.classes))
         self.network = build_network(self._recipe.name, self._recipe.num_classes, **self._recipe.options)

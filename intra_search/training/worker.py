@@ -1,5 +1,6 @@
 """Trainings as Ray actors. (One-worker trials run in Tune's own actors instead, in `search.tuner`.)"""
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ import ray.train
 import torch
 
 from intra_search.config.settings import StudySettings
-from intra_search.errors import IntraSearchError
+from intra_search.errors import IntraSearchError, SettingError
 from intra_search.metrics.segmentation import segmentation_scores
 from intra_search.networks.build import build_network
 from intra_search.networks.placement import place
@@ -36,10 +37,25 @@ def train_alone(
 ) -> list[HistoryRow]:
     """Runs one training to its end in one worker; it goes on from its newest checkpoint.
 
-    A task, not an actor: Ray gives its process, with all its imports, to the next task.
+    A task, not an actor: Ray gives its process, with all its imports, to the next task. A worker that dies is
+    replaced at most `resources.max_restarts` times.
     `progress` is called for every epoch that this call trained, `note` with the training's decisions.
     """
-    task = ray.remote(_epochs).options(num_cpus=cpus, num_gpus=gpus, num_returns="streaming")
+    for restarts in itertools.count():
+        try:
+            return _train_once(job, cpus, gpus, progress, note)
+        except ray.exceptions.WorkerCrashedError:
+            if restarts == job.settings.resources.max_restarts:
+                raise
+            note(f"{job.purpose}: its worker died; going on from the newest checkpoint")
+    raise AssertionError("unreachable")
+
+
+def _train_once(
+    job: TrainingJob, cpus: float, gpus: float, progress: Callable[[HistoryRow], None], note: Callable[[str], None]
+) -> list[HistoryRow]:
+    # Ray would retry a dead task by itself, but a stream that is replayed from its middle loses epochs.
+    task = ray.remote(_epochs).options(num_cpus=cpus, num_gpus=gpus, num_returns="streaming", max_retries=0)
     history: list[HistoryRow] = []
     for reference in task.remote(job, cpus, gpus > 0):
         seen, (history, notes) = len(history), ray.get(reference)
@@ -96,7 +112,13 @@ def _epochs(job: TrainingJob, cpus: float, use_gpu: bool) -> Iterator[tuple[list
     if training.finished:
         yield training.history, notes
     while not training.finished:
-        training.run_epoch()
+        try:
+            training.run_epoch()
+        except DivergedError as error:
+            remedy = "start a new study with a lower rate"
+            raise SettingError(
+                f"{job.purpose}.training.learning_rate", "loss must stay finite", error, remedy
+            ) from None
         yield training.history, notes
         notes = []
 
