@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ from intra_search.config.settings import ResourcesSettings, StudySettings
 from intra_search.errors import ClusterError, IntraSearchError
 
 logger = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 10.0
 
 
 class Cluster(NamedTuple):
@@ -62,6 +65,8 @@ def connected(address: str | None, resources: ResourcesSettings) -> Iterator[Clu
     if ray.is_initialized():  # this driver is itself a task on the cluster
         yield _fitting(resources)
         return
+    if address is not None and ":" in address:
+        _check_listening(address)
     old_handler = signal.getsignal(signal.SIGINT)
     try:
         # The dashboard serves Ray Train's clean-up, which one-worker trials do not need; it costs seconds.
@@ -87,6 +92,16 @@ def connected(address: str | None, resources: ResourcesSettings) -> Iterator[Clu
         signal.signal(signal.SIGINT, old_handler)
 
 
+def _check_listening(address: str) -> None:
+    """Ray tries a dead address for minutes; one connection tells in seconds."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        remedy = "check the address, or leave --address out to use this machine"
+        raise ClusterError(f"--address {address}", "must be a running Ray cluster", str(error), remedy) from None
+
+
 def run_on_head(address: str, function: Callable[[Any], None], observer: Any) -> None:
     """Runs `function(observer)` as a task on the cluster behind a Ray client address (`ray://...`).
 
@@ -97,6 +112,7 @@ def run_on_head(address: str, function: Callable[[Any], None], observer: Any) ->
     import ray
     from ray.util.queue import Queue
 
+    _check_listening(address)
     package = Path(__file__).parents[1]
     try:
         ray.init(
