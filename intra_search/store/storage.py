@@ -123,7 +123,8 @@ class Storage:
                 self._fs.delete_file(self._at(path))
 
     def _at(self, path: str) -> str:
-        return f"{self._root}/{path}" if path else self._root
+        # A bundle that is the storage's own folder has an empty path; object storage refuses empty parts.
+        return f"{self._root}/{path.lstrip('/')}" if path else self._root
 
     def _temporary_name(self, path: str) -> str:
         folder, _, name = path.rpartition("/")

@@ -37,6 +37,7 @@ def test_a_bundle_without_its_manifest_does_not_count(bucket: str) -> None:
     storage = Storage(bucket.format("bundles"))
     write_bundle(storage, "checkpoint-000001", {"network.pt": b"weights"}, {"epoch": 1})
     assert read_bundle(storage, "checkpoint-000001").files == {"network.pt": b"weights"}
+    assert read_bundle(Storage(storage.full_path("checkpoint-000001")), "").about == {"epoch": 1}
     storage.write_bytes("checkpoint-000002/network.pt", b"the manifest was still to come")
     with pytest.raises(CheckpointError, match=r"must hold a valid manifest.json"):
         read_bundle(storage, "checkpoint-000002")
