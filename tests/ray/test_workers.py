@@ -50,8 +50,13 @@ def test_two_trials_of_two_workers_and_a_killed_worker(command: Command, roads: 
 
 
 def test_a_trial_that_does_not_fit_is_refused_with_what_would(command: Command, roads: Path, tmp_path: Path) -> None:
-    file = write_study(tmp_path / "study.toml", roads, resources={"workers": 64})
+    file = write_study(
+        tmp_path / "study.toml",
+        roads,
+        training={"epochs": 1, "batch_size": 8},
+        resources={"workers": 8, "cpus_per_worker": 9},
+    )
     output = command.run("run", str(file), "--study", str(tmp_path / "study"), code=2)
     last = output.strip().splitlines()[-1]
-    assert "resources: a trial of 64 x (1 CPU, 0 GPU) + 0.01 CPU must fit the cluster" in last
+    assert "resources: a trial of 8 x (9 CPU, 0 GPU) + 0.01 CPU must fit the cluster" in last
     assert "set resources.cpus_per_worker to" in last
