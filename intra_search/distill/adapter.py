@@ -1,9 +1,12 @@
 """Adapters: 1x1 convolutions that bring a student's feature to the teacher's channels. Not part of the student."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
 from intra_search.distill.attention import resized
+from intra_search.distill.term import TermContext
 from intra_search.distill.unit import full_precision
 
 
@@ -19,3 +22,11 @@ class Adapter(nn.Module):
     def forward(self, features: Tensor, size: tuple[int, int] | None) -> Tensor:
         with torch.autocast(features.device.type, enabled=False):
             return resized(self.conv(full_precision(features)), size)
+
+
+def pair_adapters(
+    pairs: Iterable[tuple[str, str, float]], context: TermContext, *, always: bool = True
+) -> nn.ModuleList:
+    """One adapter per (student layer, teacher layer, weight)."""
+    student, teacher = context.student_channels, context.teacher_channels
+    return nn.ModuleList(Adapter(student[own], teacher[taught], always=always) for own, taught, _ in pairs)

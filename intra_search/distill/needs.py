@@ -6,6 +6,7 @@ key, so that it can be stored per view and stacked again into any batch.
 
 # B images, K classes, R orders, C channels, h w feature height and width
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,24 +25,24 @@ from intra_search.networks.output import NetworkOutput
 
 
 @dataclass(frozen=True)
-class Need:
+class Need(ABC):
     """One thing that a term asks of the teacher."""
 
     @property
+    @abstractmethod
     def key(self) -> str:
         """Name of the answer; further answers lie below it, as in `<key>/present`."""
-        raise NotImplementedError
 
     @property
     def shared(self) -> Hashable:
         """Needs of one class that agree in this are answered together, because they share work."""
         return self.key
 
+    @abstractmethod
     def answer(
         self, alike: Sequence["Need"], teacher: NetworkOutput, labels: Tensor, num_classes: int
     ) -> dict[str, Tensor]:
         """Answers to all needs that are `alike` (this one included), under their keys."""
-        raise NotImplementedError
 
 
 @torch.no_grad()

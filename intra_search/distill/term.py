@@ -1,5 +1,6 @@
 """The contract of a term, one loss on what student and teacher say about the same view."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -34,7 +35,7 @@ class TermResult(NamedTuple):
     counts: Tensor
 
 
-class Term(nn.Module):
+class Term(nn.Module, ABC):
     """One loss. Trainable parts (adapters) are its parameters; a subclass is listed in the table `TERMS`."""
 
     anchor: str = "logits"
@@ -46,13 +47,24 @@ class Term(nn.Module):
         self.context = context
 
     @classmethod
+    @abstractmethod
     def needs_of(cls, settings: DistillSettings) -> tuple[Need, ...]:
         """What the term asks of the teacher under these settings."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self, student: NetworkOutput, answers: Mapping[str, Tensor], labels: Tensor) -> TermResult:
         """Compares the student with the teacher's answers on one batch; labels (B, H, W), 255 = ignored."""
-        raise NotImplementedError
+
+    def _checked_pairs(self) -> tuple[tuple[str, str, float], ...]:
+        """`distill.layers` with their weights. Raises `SettingError` for an unknown feature, or when there is none."""
+        pairs = self.settings.weighted_layers
+        for student_layer, teacher_layer, _ in pairs:
+            check_layer("student", student_layer, self.context.student_channels)
+            check_layer("teacher", teacher_layer, self.context.teacher_channels)
+        if not pairs:
+            rule = "must hold a pair of weight above 0 for the terms on features"
+            raise SettingError("distill.layers", rule, "none", "add a pair, or give those terms weight 0")
+        return pairs
 
     def _deepest(self, layers: tuple[str, ...]) -> str:
         order = list(self.context.student_channels)
@@ -64,13 +76,7 @@ class LayerTerm(Term):
 
     def __init__(self, settings: DistillSettings, context: TermContext) -> None:
         super().__init__(settings, context)
-        self.pairs = settings.weighted_layers
-        for student_layer, teacher_layer, _ in self.pairs:
-            check_layer("student", student_layer, context.student_channels)
-            check_layer("teacher", teacher_layer, context.teacher_channels)
-        if not self.pairs:
-            rule = "must hold a pair of weight above 0 for the terms on features"
-            raise SettingError("distill.layers", rule, "none", "add a pair, or give those terms weight 0")
+        self.pairs = self._checked_pairs()
         self.anchor = self._deepest(tuple(student_layer for student_layer, _, _ in self.pairs))
 
 
@@ -107,17 +113,17 @@ class RelationTerm(LayerTerm):
         return tuple(cls.need(settings, teacher_layer) for _, teacher_layer, _ in settings.weighted_layers)
 
     @classmethod
+    @abstractmethod
     def need(cls, settings: DistillSettings, layer: str) -> Need:
         """The teacher's embedding of one layer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def embedding(self, features: Tensor) -> Tensor:
         """What is compared of each image: (B, C, h, w) to (B, ...)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def gap(self, student: Tensor, teacher: Tensor) -> Tensor:
         """(B,) from the embeddings of all images."""
-        raise NotImplementedError
 
 
 def per_image(values_B: Tensor, weight: float = 1.0) -> TermResult:

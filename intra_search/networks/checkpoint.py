@@ -10,7 +10,7 @@ from torch import nn
 from intra_search.errors import CheckpointError
 from intra_search.networks.build import build_network
 from intra_search.store.bundle import read_about, read_bundle, write_bundle
-from intra_search.store.ledger import HistoryRow, checkpoint_name
+from intra_search.store.ledger import HistoryRow, checkpoint_name, generation_folders
 from intra_search.store.storage import Storage
 
 NETWORK_FILE = "network.pt"
@@ -58,9 +58,7 @@ def load_newest(storage: Storage, folder: str, generation: int, note: Callable[[
     A later generation's comes before an earlier one's, whatever their epochs: workers of a driver that is gone may
     still be writing.
     """
-    generations = [int(name.removeprefix("gen-")) for name in storage.names(folder) if name.startswith("gen-")]
-    for number in sorted((number for number in generations if number <= generation), reverse=True):
-        home = f"{folder}/gen-{number}"
+    for home in generation_folders(storage, folder, until=generation):
         for name in sorted((name for name in storage.names(home) if name.startswith("checkpoint-")), reverse=True):
             try:
                 return load_checkpoint(storage, f"{home}/{name}")

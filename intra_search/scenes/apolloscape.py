@@ -8,7 +8,6 @@ The camera's folder is spelled `Camera 5` or `Camera_5`, not always alike in bot
 
 import logging
 from collections.abc import Iterator, Mapping
-from itertools import chain
 from pathlib import PurePosixPath
 
 from intra_search.config.settings import ScenesSettings
@@ -19,9 +18,8 @@ from intra_search.scenes.images import (
     data_root,
     read_image,
     read_mask,
-    sizes_signature,
 )
-from intra_search.scenes.index import ListedFrame, Listing, Scan, indexed, listing
+from intra_search.scenes.index import ListedFrame, Listing, Scan, frames_signature, indexed, listing
 from intra_search.scenes.labels import (
     SceneClass,
     apolloscape_classes,
@@ -72,9 +70,7 @@ class ApolloScapeScenes:
         return max(0, height - round(width * KEPT_ROWS_PER_COLUMN))
 
     def signature(self) -> str:
-        return sizes_signature(
-            chain.from_iterable((self._root / frame.image, self._root / frame.label) for frame in self._frames)
-        )
+        return frames_signature(self._root, self._frames)
 
 
 def _list_frames(scan: Scan) -> Listing:

@@ -10,13 +10,12 @@ The lists are the split. Of a partial download, the frames that are there are us
 
 from collections import Counter
 from collections.abc import Mapping
-from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from intra_search.config.settings import ScenesSettings
 from intra_search.errors import SceneError, SettingError
-from intra_search.scenes.images import check_same_size, data_root, read_image, read_mask, sizes_signature
-from intra_search.scenes.index import ListedFrame, Listing, Scan, indexed, listing
+from intra_search.scenes.images import check_same_size, data_root, read_image, read_mask
+from intra_search.scenes.index import ListedFrame, Listing, Scan, frames_signature, indexed, listing
 from intra_search.scenes.labels import SceneClass, index_table
 from intra_search.scenes.lane_files import ListedImage, lanes_name, read_lanes, read_listed_images
 from intra_search.scenes.source import SPLITS, Frame, Split
@@ -79,9 +78,7 @@ class CulaneScenes:
         return round(height * CROPPED_SHARE)
 
     def signature(self) -> str:
-        return sizes_signature(
-            chain.from_iterable((self._root / frame.image, self._root / frame.label) for frame in self._frames)
-        )
+        return frames_signature(self._root, self._frames)
 
 
 def _check_no_groups(settings: ScenesSettings) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from intra_search.config.settings import ScenesSettings
 from intra_search.errors import SettingError
 from intra_search.scenes.labels import SceneClass, apolloscape_classes, apolloscape_swap
-from intra_search.scenes.source import SPLITS, Frame, SceneName, Split
+from intra_search.scenes.source import SPLITS, Frame, SceneName, Split, no_protocol
 
 
 class DrawnScenes:
@@ -48,12 +48,7 @@ class DrawnScenes:
         return None
 
     def paper_crop_top(self, height: int, width: int) -> int:
-        raise SettingError(
-            "scenes.crop_top",
-            "'paper' needs a data set with a protocol",
-            "drawn scenes, which have none",
-            "set a share of rows, e.g. --set scenes.crop_top=0.3",
-        )
+        raise no_protocol("a drawn data set")
 
     def signature(self) -> str:
         """The first scene's pixels stand for the drawing code: scenes drawn by another version are another data set."""

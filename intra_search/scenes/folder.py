@@ -9,26 +9,24 @@
 
 import csv
 from collections.abc import Mapping
-from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
 from intra_search.config.settings import ScenesSettings
-from intra_search.errors import SceneError, SettingError
+from intra_search.errors import SceneError
 from intra_search.scenes.images import (
     IMAGE_SUFFIXES,
     check_same_size,
     data_root,
     read_image,
     read_mask,
-    sizes_signature,
 )
-from intra_search.scenes.index import ListedFrame, Listing, Scan, indexed, listing
+from intra_search.scenes.index import ListedFrame, Listing, Scan, frames_signature, indexed, listing
 from intra_search.scenes.labels import IGNORED, MAX_CLASSES, UNKNOWN, SceneClass, Table
 from intra_search.scenes.rows import Rows
-from intra_search.scenes.source import Frame, SceneName, Split
+from intra_search.scenes.source import Frame, SceneName, Split, no_protocol
 
 Row = tuple[str, dict[str, str]]
 """Place (`file:line`) and cells of one line of a csv file."""
@@ -71,17 +69,10 @@ class FolderScenes:
         return None
 
     def paper_crop_top(self, height: int, width: int) -> int:
-        raise SettingError(
-            "scenes.crop_top",
-            "'paper' needs a data set with a protocol",
-            "a plain folder, which has none",
-            "set a share of rows, e.g. --set scenes.crop_top=0.3",
-        )
+        raise no_protocol("a plain folder")
 
     def signature(self) -> str:
-        return sizes_signature(
-            chain.from_iterable((self._root / frame.image, self._root / frame.label) for frame in self._frames)
-        )
+        return frames_signature(self._root, self._frames)
 
 
 def _list_frames(scan: Scan) -> Listing:

@@ -25,6 +25,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from intra_search.errors import StorageError
+from intra_search.scenes.images import sizes_signature
 from intra_search.scenes.rows import Rows
 from intra_search.scenes.source import SceneName
 from intra_search.store.storage import Storage
@@ -39,6 +40,11 @@ State = tuple[int, ...] | None
 """Modification time (and size of a table) of something a listing saw; None: it was not there."""
 _STATE_KEY = b"intra_search.state"
 _NOTES_KEY = b"intra_search.notes"
+
+
+def frames_signature(root: Path, frames: "Iterable[ListedFrame]") -> str:
+    """Hash over the sizes of all frames' files: a replaced data set shows without being read."""
+    return sizes_signature(root / name for frame in frames for name in (frame.image, frame.label))
 
 
 class ListedFrame(NamedTuple):

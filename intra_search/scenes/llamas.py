@@ -11,12 +11,11 @@ never part: training frames of a recording that a later folder holds too are lef
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from itertools import chain
 
 from intra_search.config.settings import ScenesSettings
 from intra_search.errors import SceneError, SettingError
-from intra_search.scenes.images import check_same_size, data_root, read_image, sizes_signature
-from intra_search.scenes.index import ListedFrame, Listing, Scan, indexed, listing
+from intra_search.scenes.images import check_same_size, data_root, read_image
+from intra_search.scenes.index import ListedFrame, Listing, Scan, frames_signature, indexed, listing
 from intra_search.scenes.labels import SceneClass
 from intra_search.scenes.source import Frame, Split
 from intra_search.scenes.splits import val_groups
@@ -86,9 +85,7 @@ class LlamasScenes:
         return round(height * CROPPED_SHARE)
 
     def signature(self) -> str:
-        return sizes_signature(
-            chain.from_iterable((self._root / frame.image, self._root / frame.label) for frame in self._frames)
-        )
+        return frames_signature(self._root, self._frames)
 
     def _split(self, places: dict[str, list[int]], settings: ScenesSettings) -> dict[Split, list[int]]:
         official = {folder: places.get(folder, []) for folder in _FOLDERS}

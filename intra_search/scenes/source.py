@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from intra_search.errors import SettingError
 from intra_search.scenes.labels import SceneClass
 
 Split = Literal["train", "val", "test"]
@@ -14,6 +15,12 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 Frame = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """Image (H, W, 3) RGB and labels (H, W), both uint8; a label is a class index or 255, ignored."""
+
+
+def no_protocol(kind: str) -> SettingError:
+    """The refusal of `crop_top = "paper"` by a data set without a published crop."""
+    rule, remedy = "'paper' needs a data set with a protocol", "set a share of rows, e.g. --set scenes.crop_top=0.3"
+    return SettingError("scenes.crop_top", rule, f"{kind}, which has none", remedy)
 
 
 class SceneName(NamedTuple):

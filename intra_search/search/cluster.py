@@ -13,8 +13,6 @@ from typing import Any, NamedTuple
 from intra_search.config.settings import ResourcesSettings, StudySettings
 from intra_search.errors import ClusterError, IntraSearchError
 
-logger = logging.getLogger(__name__)
-
 CONNECT_SECONDS = 10.0
 
 

@@ -13,8 +13,7 @@ from intra_search.config.space import Space
 from intra_search.errors import StudyError
 from intra_search.search.adviser import Adviser
 from intra_search.search.halving import best_until, has_value, rungs, survives
-from intra_search.store.bundle import MANIFEST
-from intra_search.store.ledger import LIVE, HistoryRow, TrialRecord, checkpoint_name, now, trial_folder
+from intra_search.store.ledger import LIVE, HistoryRow, TrialRecord, find_checkpoint, now, trial_folder
 from intra_search.store.study_folder import StudyFolder
 
 Event = Literal["asked", "launched", "reported", "recorded"]
@@ -248,12 +247,7 @@ class Conductor:
         return next(stored, int(ranked[0]["epoch"]))
 
     def _checkpoint_path(self, trial: int, epoch: int) -> str | None:
-        for generation in range(self._generation, 0, -1):
-            path = f"{trial_folder(trial)}/gen-{generation}/{checkpoint_name(epoch)}"
-            # The manifest, not the folder: on object storage a half-written checkpoint has a folder too.
-            if self._folder.storage.exists(f"{path}/{MANIFEST}"):
-                return path
-        return None
+        return find_checkpoint(self._folder.storage, trial_folder(trial), epoch, until=self._generation)
 
     def _end(
         self, record: TrialRecord, state: Literal["done", "stopped", "failed"], reason: str | None

@@ -1,11 +1,8 @@
 """One study from scenes to finished trials: every step looks at what is there, does what is missing, and stops."""
 
 import functools
-import hashlib
-import json
-import logging
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Protocol
 
 from intra_search.config.settings import StudySettings
 from intra_search.config.study_file import StudyPlan
@@ -13,40 +10,30 @@ from intra_search.errors import CheckpointError, SettingError, StudyError
 from intra_search.knowledge.spec import needs_of_space
 from intra_search.networks.checkpoint import read_checkpoint_about
 from intra_search.scenes.check import check_scenes
-from intra_search.scenes.scene_set import open_scenes
+from intra_search.scenes.scene_set import SceneSet, open_scenes
 from intra_search.search.cluster import Cluster, connected, run_on_head
 from intra_search.search.conductor import Conductor, Event
 from intra_search.search.mirrors import OptunaMirror, TensorBoardMirror
-from intra_search.store.ledger import HistoryRow, TrialRecord, checkpoint_name
+from intra_search.search.preparation import (
+    Observer,
+    ensure_baselines,
+    ensure_knowledge,
+    ensure_teacher,
+    teacher_is_stored,
+)
+from intra_search.store.ledger import HistoryRow, TrialRecord
 from intra_search.store.lock import study_lock
 from intra_search.store.storage import Storage
 from intra_search.store.study_folder import StudyFolder
 
-logger = logging.getLogger(__name__)
 
-
-class Observer(Protocol):
+class StudyObserver(Observer, Protocol):
     """Is told of everything that happens in a study, after it has reached the disk."""
-
-    def note(self, text: str) -> None:
-        """A decision or a step, in one line."""
-
-    def teacher_epoch(self, row: HistoryRow, epochs: int) -> None: ...
-
-    def extracted(self, shards: int, of: int) -> None: ...
 
     def trial_event(self, event: Event, record: TrialRecord, history: list[HistoryRow]) -> None: ...
 
 
-class Teacher(NamedTuple):
-    """A study's trained teacher."""
-
-    folder: str
-    checkpoint: str
-    miou: float
-
-
-def run_study(uri: str, plan: StudyPlan, observer: Observer, *, address: str | None, takeover: bool) -> None:
+def run_study(uri: str, plan: StudyPlan, observer: StudyObserver, *, address: str | None, takeover: bool) -> None:
     """Starts, resumes or extends the study at `uri`; the same call does whatever is missing.
 
     Args:
@@ -63,11 +50,12 @@ def run_study(uri: str, plan: StudyPlan, observer: Observer, *, address: str | N
         return
     settings = plan.settings
     folder = StudyFolder(uri)
-    fingerprint = _checked_scenes(settings, new_study=not folder.exists, observer=observer)
+    train = _checked_scenes(settings, new_study=not folder.exists, observer=observer)
+    fingerprint = train.fingerprint
     dumped = settings.model_dump(mode="json")
     folder.check(dumped, fingerprint)
-    _check_init(settings, teacher_is_stored=_teacher_stored(folder, settings, fingerprint))
-    _check_batches(settings, num_scenes=len(open_scenes(settings.scenes, "train")))
+    _check_init(settings, with_teacher=not teacher_is_stored(folder, settings, fingerprint))
+    _check_batches(settings, num_scenes=len(train))
     with study_lock(folder.storage, takeover=takeover):
         folder.check(dumped, fingerprint)  # again: another driver may have begun the study since
         generation = folder.begin(dumped, plan.space.tables(), fingerprint)
@@ -84,7 +72,7 @@ class _Search:
     """The steps of one driver start, after it holds the study."""
 
     def __init__(
-        self, folder: StudyFolder, plan: StudyPlan, generation: int, fingerprint: str, observer: Observer
+        self, folder: StudyFolder, plan: StudyPlan, generation: int, fingerprint: str, observer: StudyObserver
     ) -> None:
         self._folder = folder
         self._plan = plan
@@ -103,12 +91,12 @@ class _Search:
         settings = self._plan.settings
         cluster.on_interrupt(self.conductor.drain, self._observer.note)
         observer = _LeavingObserver(self._observer, self._leave_if_interrupted)
-        _ensure_baselines(self._folder, self._plan, cluster, observer)
+        ensure_baselines(self._folder, self._plan, cluster, observer)
         teacher, knowledge = None, None
         needs = needs_of_space(self._plan.space)
         if needs:
-            teacher = _ensure_teacher(self._folder, settings, self._generation, self._fingerprint, cluster, observer)
-            knowledge = _ensure_knowledge(self._folder, settings, teacher, needs, cluster, observer)
+            teacher = ensure_teacher(self._folder, settings, self._generation, self._fingerprint, cluster, observer)
+            knowledge = ensure_knowledge(self._folder, settings, teacher, needs, cluster, observer)
         job = {
             "study": self._folder.storage.uri,
             "knowledge": knowledge,
@@ -128,11 +116,10 @@ class _Search:
 class _LeavingObserver:
     """Leaves after the teacher's epoch, or the shard, in which the study was interrupted: it is stored by then."""
 
-    def __init__(self, observer: Observer, leave: Callable[[], None]) -> None:
+    def __init__(self, observer: StudyObserver, leave: Callable[[], None]) -> None:
         self._observer = observer
         self._leave = leave
         self.note = observer.note
-        self.trial_event = observer.trial_event
 
     def teacher_epoch(self, row: HistoryRow, epochs: int) -> None:
         self._observer.teacher_epoch(row, epochs)
@@ -143,8 +130,8 @@ class _LeavingObserver:
         self._leave()
 
 
-def _checked_scenes(settings: StudySettings, *, new_study: bool, observer: Observer) -> str:
-    """Opens `train` and `val` (never `test`), decodes them once for a new study, and returns the data set's hash."""
+def _checked_scenes(settings: StudySettings, *, new_study: bool, observer: StudyObserver) -> SceneSet:
+    """Opens `train` and `val` (never `test`), decodes them once for a new study, and returns `train`."""
     train = open_scenes(settings.scenes, "train")
     val = open_scenes(settings.scenes, "val")
     classes = len(train.classes)
@@ -154,7 +141,7 @@ def _checked_scenes(settings: StudySettings, *, new_study: bool, observer: Obser
     if new_study and settings.scenes.dataset != "synthetic":
         for scenes in (train, val):
             check_scenes(scenes)
-    return train.fingerprint
+    return train
 
 
 def _check_batches(settings: StudySettings, num_scenes: int) -> None:
@@ -169,14 +156,10 @@ def _check_batches(settings: StudySettings, num_scenes: int) -> None:
         raise SettingError("training.batch_size", "must give every worker a sample", found, "raise it")
 
 
-def _teacher_stored(folder: StudyFolder, settings: StudySettings, fingerprint: str) -> bool:
-    return folder.storage.exists(f"teacher/{_teacher_hash(settings, fingerprint)}/record.json")
-
-
-def _check_init(settings: StudySettings, *, teacher_is_stored: bool) -> None:
+def _check_init(settings: StudySettings, *, with_teacher: bool) -> None:
     """A start checkpoint must exist before a study begins; the teacher's no more once the study holds a teacher."""
     given = {"student.init": settings.student.init}
-    if not teacher_is_stored:
+    if with_teacher:
         given |= {"teacher.init": settings.teacher.init, "teacher.checkpoint": settings.teacher.checkpoint}
     for setting, uri in given.items():
         if uri is not None:
@@ -184,114 +167,6 @@ def _check_init(settings: StudySettings, *, teacher_is_stored: bool) -> None:
                 read_checkpoint_about(Storage(uri), "")
             except CheckpointError as error:
                 raise CheckpointError(f"{setting} = {uri}", error.rule, error.found, error.remedy) from None
-
-
-def _ensure_baselines(folder: StudyFolder, plan: StudyPlan, cluster: Cluster, observer: Observer) -> None:
-    from intra_search.training.worker import measure_baselines
-
-    if not folder.storage.exists("baselines.json"):
-        first = plan.space.settings(plan.space.points[0])
-        measured = measure_baselines(first, cpus=cluster.cpus_alone, gpus=cluster.gpus_alone)
-        folder.storage.write_json("baselines.json", measured._asdict())
-        observer.note(f"val/miou {measured.background:.4f} for background only, {measured.untrained:.4f} untrained")
-
-
-def _ensure_teacher(
-    folder: StudyFolder,
-    settings: StudySettings,
-    generation: int,
-    fingerprint: str,
-    cluster: Cluster,
-    observer: Observer,
-) -> Teacher:
-    from intra_search.training.job import teacher_job
-    from intra_search.training.worker import train_alone
-
-    home = f"teacher/{_teacher_hash(settings, fingerprint)}"
-    if folder.storage.exists(f"{home}/record.json"):
-        return Teacher(**folder.storage.read_json(f"{home}/record.json")["teacher"])
-    if settings.teacher.checkpoint is not None:
-        return _adopt_teacher(folder, settings, home, observer)
-    epochs = settings.teacher.training.epochs
-    observer.note(f"training the teacher {settings.teacher.network} for {epochs} epochs")
-    job = teacher_job(folder.storage.uri, home, generation, settings)
-    history = train_alone(
-        job,
-        cpus=cluster.cpus_alone,
-        gpus=cluster.gpus_alone,
-        progress=lambda row: observer.teacher_epoch(row, epochs),
-        note=observer.note,
-    )
-    best = max(history, key=lambda row: row["val/miou"])
-    teacher = Teacher(home, _checkpoint_of(folder.storage, home, int(best["epoch"])), float(best["val/miou"]))
-    seconds = sum(row["seconds"] for row in history)
-    record = {"teacher": teacher._asdict(), "history": history, "device_seconds": seconds}
-    folder.storage.write_json(f"{home}/record.json", record)
-    return teacher
-
-
-def _adopt_teacher(folder: StudyFolder, settings: StudySettings, home: str, observer: Observer) -> Teacher:
-    """Copies a given teacher into the study, so that the study stays whole when the original goes."""
-    from intra_search.store.bundle import read_bundle, write_bundle
-
-    uri = str(settings.teacher.checkpoint)
-    bundle = read_bundle(Storage(uri), "")
-    known = tuple(row["name"] for row in bundle.about.get("classes", ()))
-    wanted = tuple(row.name for row in open_scenes(settings.scenes, "train").classes)
-    name = bundle.about["network"]["name"]
-    if known != wanted or name != settings.teacher.network:
-        found = f"{name} with {len(known)} classes"
-        rule = f"must be a {settings.teacher.network} with this study's {len(wanted)} classes"
-        raise CheckpointError(f"teacher.checkpoint = {uri}", rule, found, "train a teacher, or use teacher.init")
-    path = f"{home}/{checkpoint_name(int(bundle.about['epoch']))}"
-    write_bundle(folder.storage, path, bundle.files, bundle.about)
-    miou = max(float(row["val/miou"]) for row in bundle.about["history"])
-    teacher = Teacher(home, path, miou)
-    record = {"teacher": teacher._asdict(), "history": bundle.about["history"], "device_seconds": 0.0, "from": uri}
-    folder.storage.write_json(f"{home}/record.json", record)
-    observer.note(f"teacher taken from {uri} (val/miou {miou:.4f} where it was trained)")
-    return teacher
-
-
-def _ensure_knowledge(
-    folder: StudyFolder,
-    settings: StudySettings,
-    teacher: Teacher,
-    needs: frozenset[Any],
-    cluster: Cluster,
-    observer: Observer,
-) -> str | None:
-    from intra_search.knowledge.extraction import extract
-
-    if settings.knowledge.mode == "live":
-        observer.note("the teacher runs live in every step (knowledge.mode = live)")
-        return None
-    return extract(
-        folder.storage,
-        teacher.checkpoint,
-        settings,
-        needs,
-        cpus=cluster.cpus_alone,
-        gpus=cluster.gpus_alone,
-        progress=observer.extracted,
-    )
-
-
-def _teacher_hash(settings: StudySettings, fingerprint: str) -> str:
-    scenes = settings.scenes.model_dump(mode="json", exclude={"root", "cache"})
-    parts = [settings.seed, settings.teacher.model_dump(mode="json"), scenes, fingerprint]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _checkpoint_of(storage: Storage, home: str, epoch: int) -> str:
-    generations = sorted((name for name in storage.names(home) if name.startswith("gen-")), reverse=True)
-    for generation in generations:
-        path = f"{home}/{generation}/{checkpoint_name(epoch)}"
-        if storage.exists(path):
-            return path
-    raise CheckpointError(
-        storage.full_path(home), f"must hold epoch {epoch}", "none", "delete the folder and run again"
-    )
 
 
 def _check_any_success(folder: StudyFolder, conductor: Conductor) -> None:

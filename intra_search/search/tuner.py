@@ -23,8 +23,6 @@ from intra_search.training.job import TrainingJob, student_job
 if TYPE_CHECKING:
     from intra_search.training.loop import Training
 
-logger = logging.getLogger(__name__)
-
 
 TRIAL_CPUS = 0.01
 """CPUs that a trial of several workers holds beside its workers'."""
@@ -140,37 +138,60 @@ class StudentTrainable(tune.Trainable):  # type: ignore[misc]
 def group_trial(config: dict[str, Any]) -> None:
     """A trial of several workers: a Ray Train group inside the trial. It reports through Tune's session.
 
-    A worker's crash restarts the group from the newest checkpoint, at most `resources.max_restarts` times; then the
-    trial reports its failure with the last error.
+    A crash of any worker ends the group; a new one goes on from the newest checkpoint, at most
+    `resources.max_restarts` times. Then the trial reports its failure with the last error; an error of our own is
+    reported at once, since it would come again.
     """
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from intra_search.training.worker import progress_report
+
+    job = _job(config)
+    last: Exception | None = None
+    for attempt in range(job.settings.resources.max_restarts + 1):
+        try:
+            _group(job, config, attempt).fit()
+            return
+        except Exception as error:
+            last = error
+            ours = _ours_among_workers(error)
+            if isinstance(ours, StorageError):
+                tune.report({"storage_error": json.dumps([str(part) for part in ours.args])})
+                return
+            if ours is not None:
+                tune.report(progress_report(None, failure=str(ours)))
+                return
+    tune.report(progress_report(None, failure=f"{type(last).__name__}: {last}"))
+
+
+def _group(job: TrainingJob, config: dict[str, Any], attempt: int) -> Any:
+    from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
-    from intra_search.training.worker import progress_report, train_in_group
+    from intra_search.training.worker import train_in_group
 
-    job = _job(config)
     resources = job.settings.resources
     per_worker = {"CPU": resources.cpus_per_worker} | ({"GPU": config["gpus_per_worker"]} if config["use_gpu"] else {})
-    storage = Storage(job.study)
-    trainer = TorchTrainer(
+    return TorchTrainer(
         train_in_group,
         train_loop_config={"job": job, "use_gpu": config["use_gpu"]},
         scaling_config=ScalingConfig(
             num_workers=resources.workers, use_gpu=config["use_gpu"], resources_per_worker=per_worker
         ),
         run_config=RunConfig(
-            name="ray-train",
-            storage_path=storage.full_path(job.output_folder),
-            failure_config=FailureConfig(max_failures=resources.max_restarts),
+            name=f"ray-train-{attempt}",
+            storage_path=Storage(job.study).full_path(job.output_folder),
             callbacks=[TuneReportCallback()],
         ),
     )
-    try:
-        trainer.fit()
-    except Exception as error:
-        training_state = progress_report(None, failure=f"{type(error).__name__}: {error}")
-        tune.report(training_state)
+
+
+def _ours_among_workers(error: Exception) -> IntraSearchError | None:
+    """The error of our own that ended a group, whichever worker raised it; None for a crash."""
+    for failure in getattr(error, "worker_failures", {}).values():
+        cause = getattr(failure, "_base_exc", failure)  # Ray wraps what a worker raised to keep its traceback
+        if isinstance(cause, IntraSearchError):
+            return cause
+    return None
 
 
 def _job(config: dict[str, Any]) -> TrainingJob:

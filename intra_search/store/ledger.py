@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from intra_search.errors import StudyError
+from intra_search.store.bundle import MANIFEST
 from intra_search.store.storage import Storage
 
 TrialState = Literal["waiting", "running", "done", "stopped", "failed", "infeasible"]
@@ -64,6 +65,23 @@ def trial_folder(trial: int) -> str:
 def checkpoint_name(epoch: int) -> str:
     """Folder of the checkpoint after an epoch, below `<trial>/gen-<generation>/`."""
     return f"checkpoint-{epoch:06d}"
+
+
+def generation_folders(storage: Storage, home: str, until: int | None = None) -> list[str]:
+    """Folders `gen-<g>` of a training up to a generation, newest first by number."""
+    numbers = [int(name.removeprefix("gen-")) for name in storage.names(home) if name.startswith("gen-")]
+    counted = [number for number in numbers if until is None or number <= until]
+    return [f"{home}/gen-{number}" for number in sorted(counted, reverse=True)]
+
+
+def find_checkpoint(storage: Storage, home: str, epoch: int, until: int | None = None) -> str | None:
+    """Path of the newest generation's checkpoint after an epoch; None when there is none."""
+    for folder in generation_folders(storage, home, until):
+        path = f"{folder}/{checkpoint_name(epoch)}"
+        # The manifest, not the folder: on object storage a half-written checkpoint has a folder too.
+        if storage.exists(f"{path}/{MANIFEST}"):
+            return path
+    return None
 
 
 class Ledger:

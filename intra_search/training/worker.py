@@ -1,6 +1,5 @@
 """Trainings as Ray actors. (One-worker trials run in Tune's own actors instead, in `search.tuner`.)"""
 
-import itertools
 import json
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -10,7 +9,7 @@ import ray.train
 import torch
 
 from intra_search.config.settings import StudySettings
-from intra_search.errors import IntraSearchError, SettingError
+from intra_search.errors import SettingError
 from intra_search.metrics.segmentation import segmentation_scores
 from intra_search.networks.build import build_network
 from intra_search.networks.placement import place
@@ -41,14 +40,12 @@ def train_alone(
     replaced at most `resources.max_restarts` times.
     `progress` is called for every epoch that this call trained, `note` with the training's decisions.
     """
-    for restarts in itertools.count():
+    for _ in range(job.settings.resources.max_restarts):
         try:
             return _train_once(job, cpus, gpus, progress, note)
         except ray.exceptions.WorkerCrashedError:
-            if restarts == job.settings.resources.max_restarts:
-                raise
             note(f"{job.purpose}: its worker died; going on from the newest checkpoint")
-    raise AssertionError("unreachable")
+    return _train_once(job, cpus, gpus, progress, note)
 
 
 def _train_once(
@@ -70,18 +67,18 @@ def train_in_group(config: dict[str, Any]) -> None:
     """One worker's part of a trial of several; Ray Train runs it in each process of the group.
 
     Args: config holds `job`, a `TrainingJob`, and `use_gpu`. Every epoch is reported as `{"report": JSON text}` of
-    `progress_report`; after a crash of the group it goes on from the newest checkpoint.
+    `progress_report`; after a crash of the group it goes on from the newest checkpoint. An `IntraSearchError` of one
+    worker is raised, which ends the group: the others would wait for it in their next sum.
     """
-    training: Training | None = None
+    training = Training(config["job"], current_world(), use_gpu=config["use_gpu"])
     try:
-        training = Training(config["job"], current_world(), use_gpu=config["use_gpu"])
         while not training.finished:
             training.run_epoch()
             if not training.finished:
                 ray.train.report(progress_report(training))
         ray.train.report(progress_report(training))
-    except (DivergedError, IntraSearchError) as error:
-        # It would fail again in the same way: an ordinary end with the reason, not a crash to recover from.
+    except DivergedError as error:
+        # All workers agree on it, and it would come again: an ordinary end with the reason.
         ray.train.report(progress_report(training, failure=str(error)))
 
 

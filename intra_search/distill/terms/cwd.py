@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from intra_search.config.settings import DistillSettings
-from intra_search.distill.adapter import Adapter
+from intra_search.distill.adapter import pair_adapters
 from intra_search.distill.needs import FeatureNeed, LogitsNeed, Need, answer_of, pooled_logits
-from intra_search.distill.term import LayerTerm, Term, TermContext, TermResult, joined, per_image
+from intra_search.distill.term import Term, TermContext, TermResult, joined, per_image
 from intra_search.networks.output import NetworkOutput
 
 
@@ -31,12 +31,9 @@ class CWDTerm(Term):
         super().__init__(settings, context)
         self.adapters = nn.ModuleList()
         if settings.cwd.on == "features":
-            layers = LayerTerm(settings, context)  # checks the names
-            self.anchor = layers.anchor
-            self.adapters.extend(
-                Adapter(context.student_channels[student], context.teacher_channels[teacher], always=False)
-                for student, teacher, _ in layers.pairs
-            )
+            pairs = self._checked_pairs()
+            self.anchor = self._deepest(tuple(student_layer for student_layer, _, _ in pairs))
+            self.adapters = pair_adapters(pairs, context, always=False)
 
     @classmethod
     def needs_of(cls, settings: DistillSettings) -> tuple[Need, ...]:

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from intra_search.config.settings import DistillSettings
-from intra_search.distill.adapter import Adapter
+from intra_search.distill.adapter import pair_adapters
 from intra_search.distill.needs import FeatureNeed, answer_of
 from intra_search.distill.term import LayerTerm, TermContext, TermResult, joined, per_image
 from intra_search.networks.output import NetworkOutput
@@ -21,10 +21,7 @@ class FitNetTerm(LayerTerm):
 
     def __init__(self, settings: DistillSettings, context: TermContext) -> None:
         super().__init__(settings, context)
-        self.adapters = nn.ModuleList(
-            Adapter(context.student_channels[student], context.teacher_channels[teacher])
-            for student, teacher, _ in self.pairs
-        )
+        self.adapters = pair_adapters(self.pairs, context)
 
     @classmethod
     def needs_of(cls, settings: DistillSettings) -> tuple[FeatureNeed, ...]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from intra_search.config.settings import DistillSettings
-from intra_search.distill.adapter import Adapter
+from intra_search.distill.adapter import pair_adapters
 from intra_search.distill.attention import resized
 from intra_search.distill.needs import Need, answer_of, feature_of
 from intra_search.distill.term import NeighbourTerm, TermContext, TermResult, joined, per_image
@@ -46,10 +46,7 @@ class FSPTerm(NeighbourTerm):
 
     def __init__(self, settings: DistillSettings, context: TermContext) -> None:
         super().__init__(settings, context)
-        self.adapters = nn.ModuleList(
-            Adapter(context.student_channels[student], context.teacher_channels[teacher])
-            for student, teacher, _ in self.pairs
-        )
+        self.adapters = pair_adapters(self.pairs, context)
 
     @classmethod
     def needs_of(cls, settings: DistillSettings) -> tuple[FlowNeed, ...]:

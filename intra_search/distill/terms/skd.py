@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from intra_search.config.settings import DistillSettings
 from intra_search.distill.needs import LogitsNeed, Need, answer_of, feature_of, pooled_logits
-from intra_search.distill.term import LayerTerm, Term, TermContext, TermResult, joined, per_image
+from intra_search.distill.term import Term, TermContext, TermResult, joined, per_image
 from intra_search.distill.unit import full_precision, unit
 from intra_search.networks.output import NetworkOutput
 
@@ -61,7 +61,7 @@ class SKDTerm(Term):
     def __init__(self, settings: DistillSettings, context: TermContext) -> None:
         super().__init__(settings, context)
         if settings.skd.pair_weight > 0:
-            self.anchor = LayerTerm(settings, context).anchor  # checks the names, too
+            self.anchor = self._deepest(tuple(student_layer for student_layer, _, _ in self._checked_pairs()))
 
     @classmethod
     def needs_of(cls, settings: DistillSettings) -> tuple[Need, ...]:
