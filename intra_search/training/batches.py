@@ -1,14 +1,14 @@
 """Which view goes to which worker in which step, and the loader that brings it there."""
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, Protocol, TypedDict
+from typing import Any, NamedTuple, Protocol, TypedDict
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from intra_search.config.seeding import derived_seed
-from intra_search.errors import SettingError
+from intra_search.errors import IntraSearchError, SettingError
 from intra_search.scenes.scene_set import SceneSet
 from intra_search.training.world import World
 
@@ -70,24 +70,49 @@ class ViewOrder(Sampler[list[ViewIndex]]):
         return torch.Generator().manual_seed(derived_seed(self._seed, purpose, epoch))
 
 
-class _Views(Dataset[Batch]):
+class _Views(Dataset[Batch | IntraSearchError]):
     def __init__(self, scenes: SceneSet, knowledge: AnswerReader | None, seed: int) -> None:
         self._scenes = scenes
         self._knowledge = knowledge
         self._seed = seed
 
-    def __getitem__(self, index: ViewIndex) -> Batch:
+    def __getitem__(self, index: ViewIndex) -> Batch | IntraSearchError:
+        try:
+            return self._view(index)
+        except IntraSearchError as error:
+            return error
+
+    def _view(self, index: ViewIndex) -> Batch:
         image, labels = self._scenes.view(index.scene, index.view, self._seed)
         answers = dict(self._knowledge.answers(index.scene, index.view)) if self._knowledge else {}
         return {"images": image, "labels": labels, "answers": answers}
 
 
-class _Evaluations(Dataset[tuple[Tensor, Tensor]]):
+class _Evaluations(Dataset[tuple[Tensor, Tensor] | IntraSearchError]):
     def __init__(self, scenes: SceneSet) -> None:
         self._scenes = scenes
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self._scenes.evaluation(index)
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor] | IntraSearchError:
+        try:
+            return self._scenes.evaluation(index)
+        except IntraSearchError as error:
+            return error
+
+
+def _collated(samples: list[Any]) -> Any:
+    """A batch, or the first error among its samples: a loader process could only send an error's text."""
+    errors = [sample for sample in samples if isinstance(sample, IntraSearchError)]
+    return errors[0] if errors else default_collate(samples)
+
+
+class _RaisingLoader(DataLoader[Any]):
+    """Raises in the training's own process what decoding a scene raised in a loader process."""
+
+    def __iter__(self) -> Any:
+        for batch in super().__iter__():
+            if isinstance(batch, IntraSearchError):
+                raise batch
+            yield batch
 
 
 def training_loader(
@@ -98,8 +123,13 @@ def training_loader(
     `num_processes` loader processes decode ahead; 0 decodes in the training process.
     """
     views = _Views(scenes, knowledge, seed)
-    return DataLoader(
-        views, batch_sampler=order, num_workers=num_processes, persistent_workers=num_processes > 0, pin_memory=pin
+    return _RaisingLoader(
+        views,
+        batch_sampler=order,
+        collate_fn=_collated,
+        num_workers=num_processes,
+        persistent_workers=num_processes > 0,
+        pin_memory=pin,
     )
 
 
@@ -107,8 +137,9 @@ def evaluation_loader(
     scenes: SceneSet, batch_size: int, world: World, *, num_processes: int, pin: bool
 ) -> DataLoader[tuple[Tensor, Tensor]]:
     """Every scene exactly once over all workers: worker r takes r, r + size, ...; none is repeated to fill up."""
-    return DataLoader(
+    return _RaisingLoader(
         _Evaluations(scenes),
+        collate_fn=_collated,
         batch_size=batch_size,
         sampler=range(world.rank, len(scenes), world.size),
         num_workers=num_processes,

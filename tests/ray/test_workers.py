@@ -60,3 +60,21 @@ def test_a_trial_that_does_not_fit_is_refused_with_what_would(command: Command, 
     last = output.strip().splitlines()[-1]
     assert "resources: a trial of 8 x (9 CPU, 0 GPU) + 0.01 CPU must fit the cluster" in last
     assert "set resources.cpus_per_worker to" in last
+
+
+def test_a_group_in_which_one_worker_fails_for_good_ends_with_its_reason(
+    command: Command, own_roads: Path, tmp_path: Path
+) -> None:
+    """A picture is damaged after the study's own check: one of two workers meets it, the other waits in a sum."""
+    study, file = tmp_path / "study", write_study(tmp_path / "study.toml", own_roads)
+    command.run("run", str(file), "--study", str(study), "--set", "search.num_trials=1")
+    for number in range(0, 12, 3):
+        picture = own_roads / "images" / f"road{number:03d}.png"
+        picture.write_bytes(b"\0" * picture.stat().st_size)  # of the same size: the data set's hash stays
+    settings = ["search.num_trials=2", "resources.workers=2", "resources.cpus_per_worker=0.9"]
+    more = [part for setting in settings for part in ("--set", setting)]
+    command.run("run", str(file), "--study", str(study), *more, timeout=150)
+    record = read_record(study, 1)
+    assert record["state"] == "failed"
+    assert re.search(r"road\d+.png", record["reason"])
+    assert "Traceback" not in record["reason"]

@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from intra_search.config.settings import StudySettings, with_overrides
-from intra_search.errors import CheckpointError, SettingError
+from intra_search.errors import CheckpointError, SceneError, SettingError
 from intra_search.networks.checkpoint import load_checkpoint, load_network
 from intra_search.store.ledger import checkpoint_name
 from intra_search.store.storage import Storage
@@ -169,3 +169,27 @@ def test_a_checkpoint_says_what_it_is(roads: Path, tmp_path: Path) -> None:
     assert [row["name"] for row in about["classes"]] == ["background", "line", "dash"]
     assert about["epoch"] == 1
     assert len(about["history"]) == 1
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_scene_damaged_meanwhile_is_named_also_from_a_loader_process(
+    own_roads: Path, tmp_path: Path, processes: int
+) -> None:
+    settings = plain(own_roads, resources={"loader_processes": processes, "gpus_per_worker": 0})
+    training = Training(job(tmp_path / "study", settings))
+    for picture in (own_roads / "images").iterdir():
+        picture.write_bytes(b"no picture")
+    with pytest.raises(SceneError, match=r"road\d+.png"):
+        training.run_epoch()
+
+
+def test_a_compiled_network_trains_as_the_plain_one(roads: Path, tmp_path: Path) -> None:
+    """`training.compile`, by the same path; its first step compiles for some ten seconds."""
+    settings = plain(roads, training={"epochs": 1, "batch_size": 2, "amp": "off"})
+    expected = Training(job(tmp_path / "plain", settings)).run_epoch()
+    compiled = Training(job(tmp_path / "compiled", with_overrides(settings, {"training.compile": True})))
+    found = compiled.run_epoch()
+    assert found["train/ce"] == pytest.approx(expected["train/ce"], rel=0.1)  # dropout draws other numbers
+    names = Storage(tmp_path / "compiled").names("trials/00000/gen-1")
+    weights = load_checkpoint(Storage(tmp_path / "compiled"), f"trials/00000/gen-1/{names[0]}").network
+    assert not any("_orig_mod" in name for name in weights)  # a plain network can load it
