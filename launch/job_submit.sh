@@ -4,7 +4,7 @@
 # Environment:
 #   RAY_ADDRESS        the cluster's dashboard, such as http://head:8265 (required)
 #   RAY_AUTH_TOKEN     or RAY_AUTH_TOKEN_PATH: the cluster's token, where it asks for one
-#   JOB_ID             name of the job; the same study submitted again resumes it
+#   JOB_ID             name of the job, each used once; the same study under a new one is resumed
 # STUDY_URI must be seen by every node: a shared folder or s3://bucket/path. So must scenes.root.
 set -euo pipefail
 
@@ -15,6 +15,10 @@ fi
 : "${RAY_ADDRESS:?must name the dashboard of the cluster, such as http://head:8265}"
 study_file="$1" study_uri="$2"
 shift 2
+if [[ "$study_uri" != /* && "$study_uri" != *://* ]]; then
+    echo "job_submit.sh: STUDY_URI must be absolute or a URI, found $study_uri: the job runs in another folder" >&2
+    exit 2
+fi
 
 repository="$(cd "$(dirname "$0")/.." && pwd)"
 # Only what the driver needs travels: the package and the study file; scenes and study are reached by path or URI.

@@ -33,7 +33,12 @@ for _ in $(seq 60); do
     ray status --address "127.0.0.1:$port" > /dev/null 2>&1 && break
     sleep 1
 done
-ray status --address "127.0.0.1:$port" > /dev/null || { echo "local.sh: the head did not start; see $folder/head.log" >&2; exit 1; }
+if ! ray status --address "127.0.0.1:$port" > /dev/null; then
+    kill "$(cat "$pids")" 2>/dev/null || true
+    rm -f "$pids"
+    echo "local.sh: the head did not start; see $folder/head.log" >&2
+    exit 1
+fi
 for ((node = 1; node <= ${1:-0}; node++)); do
     nohup ray start --address "127.0.0.1:$port" --block "${size[@]}" > "$folder/node-$node.log" 2>&1 &
     echo $! >> "$pids"

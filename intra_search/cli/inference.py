@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from intra_search.errors import SceneError
+from intra_search.errors import SceneError, SettingError
 
 CheckpointArgument = Annotated[str, typer.Argument(metavar="CHECKPOINT", help="Folder or URI of a checkpoint.")]
 PICTURES = (".jpg", ".jpeg", ".png")
@@ -17,6 +17,9 @@ def evaluate(
     split: Annotated[str, typer.Option(help="val or test.")] = "test",
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Other scenes.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Write a PNG: pictures, labels, predictions.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the benchmark's submission files there, and score them officially.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score a checkpoint on the scenes it was trained for, or on others (--set scenes.root=DIR)."""
@@ -26,6 +29,8 @@ def evaluate(
     found = _evaluated(checkpoint, chosen, set_ or [])
     if sheet is not None:
         _write_sheet(checkpoint, chosen, set_ or [], sheet)
+    if out is not None:
+        found["official"] = _official_scores(checkpoint, chosen, set_ or [], out)
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return
@@ -33,6 +38,8 @@ def evaluate(
     typer.echo(f"miou {found['miou']:.4f} (background only {found['background_miou']:.4f})")
     for name, iou in found["class_iou"].items():
         typer.echo(f"  {name}: {'absent' if iou is None else f'{iou:.4f}'}")
+    if out is not None:
+        typer.echo(f"official, on the files in {out}: {json.dumps(found['official'])}")
 
 
 def predict(
@@ -44,8 +51,8 @@ def predict(
     """Label pictures with a checkpoint's network."""
     from intra_search.deploy.prediction import Predictor
     from intra_search.report.pictures import painted as paint
-    from intra_search.report.pictures import write_picture
     from intra_search.scenes.images import read_image
+    from intra_search.scenes.writers.files import write_image, write_mask
 
     files = [pictures] if pictures.is_file() else sorted(p for p in pictures.glob("*") if p.suffix.lower() in PICTURES)
     if not files:
@@ -53,13 +60,12 @@ def predict(
     if out.resolve() == files[0].parent.resolve():
         raise SceneError(str(out), "must not be the folder of the pictures", "the same", "choose another --out")
     predictor = Predictor(checkpoint)
-    out.mkdir(parents=True, exist_ok=True)
     for file in files:
         image = read_image(file)
         labels = predictor.labels(image)
-        write_picture(out / f"{file.stem}.png", labels)
+        write_mask(out / f"{file.stem}.png", labels)
         if painted:
-            write_picture(out / f"{file.stem}_painted.png", paint(image, labels, predictor.classes)[..., ::-1])
+            write_image(out / f"{file.stem}_painted.png", paint(image, labels, predictor.classes))
     typer.echo(f"{len(files)} label files in {out}")
 
 
@@ -105,13 +111,28 @@ def _evaluated(checkpoint: str, split: Literal["val", "test"], overrides: list[s
     }
 
 
+def _official_scores(checkpoint: str, split: Literal["val", "test"], overrides: list[str], out: Path) -> dict[str, Any]:
+    from intra_search.deploy.benchmark import SCORERS, score_split
+    from intra_search.deploy.prediction import Predictor
+    from intra_search.deploy.submission import predicted
+
+    predictor = Predictor(checkpoint)
+    scenes = _scenes(predictor.about, split, overrides)
+    if predictor.scenes.dataset not in SCORERS:
+        rule, found = f"has a submission format for {', '.join(SCORERS)}", predictor.scenes.dataset
+        raise SettingError("--out", rule, found, "use `predict` for labels of other pictures")
+    scores = score_split(scenes, predictor.scenes, lambda image: predicted(predictor, image), out=out)
+    return dict(scores)
+
+
 def _write_sheet(checkpoint: str, split: Literal["val", "test"], overrides: list[str], path: Path) -> None:
     """Eight scenes, evenly taken: picture, labels, predictions."""
     import numpy as np
 
     from intra_search.deploy.prediction import Predictor
     from intra_search.networks.input import normalise
-    from intra_search.report.pictures import painted, sheet, write_picture
+    from intra_search.report.pictures import painted, sheet
+    from intra_search.scenes.writers.files import write_image
 
     predictor = Predictor(checkpoint)
     scenes = _scenes(predictor.about, split, overrides)
@@ -122,4 +143,4 @@ def _write_sheet(checkpoint: str, split: Literal["val", "test"], overrides: list
         image = view.image.permute(1, 2, 0).numpy()
         both = [painted(image, labels.numpy().astype(np.uint8), scenes.classes) for labels in (view.labels, predicted)]
         rows.append([image, *both])
-    write_picture(path, sheet(rows)[..., ::-1])
+    write_image(path, sheet(rows))

@@ -8,7 +8,6 @@ authors submit, hard masks of 0 and 255; the official rule favours hard masks, s
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from intra_search.networks.output import NetworkOutput
 from intra_search.scenes.labels import apolloscape_classes, file_id_table
 from intra_search.scenes.lane_files import Lane, lanes_name, write_lanes
 from intra_search.scenes.views import evaluation_view
+from intra_search.scenes.writers.files import write_mask
 
 _EXISTENCE = "existence"  # the feature in which a lane network puts its branch's logits
 _NUM_LANE_CLASSES = 5
@@ -140,6 +140,5 @@ def _check_lane_classes(prediction: Prediction) -> None:
 
 
 def _write_png(path: Path, image: NDArray[np.uint8]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), image)
+    write_mask(path, image)
     return path

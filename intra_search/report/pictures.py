@@ -1,13 +1,10 @@
 """Pictures of scenes with their labels painted over them."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from intra_search.errors import StorageError
 from intra_search.scenes.labels import IGNORED, SceneClass
 
 OPACITY = 0.65
@@ -24,16 +21,6 @@ PALETTE = (
     (250, 110, 180),
 )
 """Colours for classes whose own table has none that can be told apart: bright, in the order of the classes."""
-
-
-def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Writes a PNG, labels (H, W) or BGR (H, W, 3). Raises `StorageError` when it cannot."""
-    try:
-        written = cv2.imwrite(str(path), picture)
-    except cv2.error as error:
-        raise StorageError(str(path), "must be a PNG to write", error.err, "choose a name that ends in .png") from None
-    if not written:
-        raise StorageError(str(path), "must be writable", "no such folder or no space", "check path and space")
 
 
 def painted(image: NDArray[np.uint8], labels: NDArray[np.uint8], classes: Sequence[SceneClass]) -> NDArray[np.uint8]:

@@ -205,10 +205,17 @@ def _fitting(resources: ResourcesSettings) -> Cluster:
     if places < workers or cluster.trial_cpus > cluster.cpus + 1e-6:
         wanted = f"{workers} x ({cpus:g} CPU, {gpus:g} GPU)" + (f" + {own_cpus:g} CPU" if own_cpus else "")
         has = f"{cluster.cpus:g} CPU and {cluster.gpus:g} GPU on {len(nodes)} machines"
-        fitting = math.floor(10 * (cluster.cpus - own_cpus) / workers) / 10
-        remedy = f"at most {max(1, places)} workers of this size fit; or set resources.cpus_per_worker to {fitting:g}"
+        remedy = _remedy(resources, places, cluster.cpus - own_cpus)
         raise ClusterError("resources", f"a trial of {wanted} must fit the cluster", has, remedy)
     return cluster
+
+
+def _remedy(resources: ResourcesSettings, places: int, cpus: float) -> str:
+    """What would fit: fewer workers, or smaller ones where CPUs alone are short."""
+    share = math.floor(10 * cpus / resources.workers) / 10
+    fewer = f"set resources.workers to {places}" if places else "use a larger cluster"
+    smaller = 0 < share < resources.cpus_per_worker
+    return f"{fewer}, or resources.cpus_per_worker to {share:g}" if smaller else fewer
 
 
 def _cpus_alone(node: dict[str, float], use_gpu: bool) -> float:

@@ -77,8 +77,11 @@ class _FileLock:
             file.close()
             raise _held(self._study, owner, "wait for it or stop it")
         file.truncate(0)
-        file.write(json.dumps(_this_process()))
-        file.flush()
+        try:
+            file.write(json.dumps(_this_process()))
+            file.flush()
+        except OSError as error:
+            raise StorageError(self._path, "must be writable", error.strerror, "free some space") from None
         self._file = file
         return self
 

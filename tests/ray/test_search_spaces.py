@@ -14,6 +14,7 @@ from tests.commands import Command, read_history
 pytestmark = pytest.mark.ray
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
+HEADLINES = {"apolloscape": "mean_iou", "culane": "f1", "llamas": "mean_average_precision"}
 SIZES = {"apolloscape": (128, 256), "culane": (118, 328), "llamas": (717, 1276)}
 TOY = {
     "scenes.height": 32,
@@ -42,6 +43,12 @@ def test_a_search_over_drawn_data_ends_with_a_pick(command: Command, tmp_path: P
     study = tmp_path / "study"
     output = command.run("run", str(SPACES / f"{name}.toml"), "--study", str(study), *arguments)
     assert "Pick: trial" in output
-    assert command.json("status", str(study))["finished"] == 2
+    status = command.json("status", str(study))
+    assert status["finished"] == 2
+    # The pick's submission files, and what the official metric says of them.
+    out = tmp_path / "submission"
+    scores = command.json("evaluate", status["best"]["checkpoint"], "--split", "val", "--out", str(out))
+    assert HEADLINES[name] in scores["official"]
+    assert any(path.is_file() for path in out.rglob("*"))
     # Trial 0 is the paper's recipe, so both of its terms are in the history.
     assert {"train/affinity", "train/attention", "val/miou"} <= set(read_history(study, 0)[0])

@@ -59,7 +59,7 @@ def test_a_trial_that_does_not_fit_is_refused_with_what_would(command: Command, 
     output = command.run("run", str(file), "--study", str(tmp_path / "study"), code=2)
     last = output.strip().splitlines()[-1]
     assert "resources: a trial of 8 x (9 CPU, 0 GPU) + 0.01 CPU must fit the cluster" in last
-    assert "set resources.cpus_per_worker to" in last
+    assert "use a larger cluster" in last
 
 
 def test_a_group_in_which_one_worker_fails_for_good_ends_with_its_reason(
