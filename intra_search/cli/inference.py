@@ -90,7 +90,7 @@ def _evaluated(checkpoint: str, split: Literal["val", "test"], overrides: list[s
     from intra_search.networks.placement import place
     from intra_search.store.storage import Storage
     from intra_search.training.batches import evaluation_loader
-    from intra_search.training.evaluation import background_scores, confusion
+    from intra_search.training.evaluation import Background, confusion
     from intra_search.training.world import ALONE
 
     network, about = load_network(Storage(checkpoint), "")
@@ -98,14 +98,17 @@ def _evaluated(checkpoint: str, split: Literal["val", "test"], overrides: list[s
     loader = evaluation_loader(scenes, 8, ALONE, num_processes=0, pin=False)
     placement = place("off", use_gpu=False)
     num_classes = len(scenes.classes)
-    scores = segmentation_scores(confusion(placement.network(network), loader, num_classes, placement, ALONE))
+    scores, background = (
+        segmentation_scores(confusion(placement.network(each), loader, num_classes, placement, ALONE))
+        for each in (network, Background(num_classes))
+    )
     names = [scene_class.name for scene_class in scenes.classes]
     return {
         "split": split,
         "scenes": len(scenes),
         "groups": ", ".join(sorted(set(scenes.groups))[:8]),
         "miou": scores.miou,
-        "background_miou": background_scores(loader, num_classes).miou,
+        "background_miou": background.miou,
         "pixel_accuracy": scores.pixel_accuracy,
         "class_iou": dict(zip(names, scores.class_iou, strict=True)),
     }

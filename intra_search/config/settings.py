@@ -106,6 +106,8 @@ class TrainingSettings(Settings):
     """Weight of class 0 in the cross-entropy (paper: 0.05 ApolloScape, 0.4 CULane and LLAMAS)."""
     ignored_class_weight: float = Field(default=0.05, gt=0)
     """Weight of the last class when `scenes.ignored_class` is on (the authors' code: 0.05)."""
+    existence_weight: float = Field(default=0.1, ge=0)
+    """Weight of the existence branch's loss on data sets of lanes (0.1 in all released lane codes); 0: no branch."""
     clip_gradient_norm: float | None = Field(default=None, gt=0)
     """Largest norm of the whole gradient; none: not clipped."""
     amp: Literal["auto", "bf16", "off"] = "auto"
@@ -163,13 +165,24 @@ class HalvingSettings(Settings):
     factor: int = Field(default=3, ge=2)
 
 
+Metric = Literal["val/miou", "val/official_miou", "val/f1", "val/mean_ap"]
+OFFICIAL_METRICS: dict[str, str] = {
+    "val/official_miou": "apolloscape",
+    "val/f1": "culane",
+    "val/mean_ap": "llamas",
+}
+"""Metrics of whole frames by a benchmark's own rules, and the data set whose they are."""
+
+
 class SearchSettings(Settings):
     """How the space is searched."""
 
     num_trials: int = Field(default=16, ge=1)
     """Trials in all; a larger number extends a finished study."""
-    objectives: tuple[Literal["val/miou"], ...] = ("val/miou",)
-    """What is maximised."""
+    objectives: tuple[Metric, ...] = ("val/miou",)
+    """What is maximised, and what decides which epoch is the best. `val/miou` is taken at the network's input size; a
+    benchmark's own metric (val/official_miou ApolloScape, val/f1 CULane, val/mean_ap LLAMAS) on whole frames, which
+    costs their decoding at each validation."""
     sampler: Literal["tpe", "random"] = "tpe"
     startup_trials: int = Field(default=8, ge=1)
     """Trials drawn at random before TPE has a model."""
@@ -229,6 +242,16 @@ class StudySettings(Settings):
     training: TrainingSettings = TrainingSettings()
     search: SearchSettings = SearchSettings()
     resources: ResourcesSettings = ResourcesSettings()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        metric = self.search.objectives[0]
+        dataset = OFFICIAL_METRICS.get(metric, self.scenes.dataset)
+        if dataset != self.scenes.dataset:
+            raise ValueError(f"search.objectives: {metric} is a metric of {dataset}, got {self.scenes.dataset} scenes")
+        if dataset in ("apolloscape", "culane") and metric in OFFICIAL_METRICS and self.scenes.classes != "fine":
+            raise ValueError(f"search.objectives: {metric} needs scenes.classes = fine, got {self.scenes.classes}")
+        return self
 
 
 PAPER_RECIPE: dict[str, Any] = {

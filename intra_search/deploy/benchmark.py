@@ -153,12 +153,13 @@ SCORERS: dict[str, Callable[[ScenesSettings], FrameScorer]] = {
     "llamas": LlamasScorer,
 }
 """Data sets with an official metric."""
-HEADLINES = {
-    "apolloscape": ("official_miou", "mean_iou"),
-    "culane": ("f1", "f1"),
-    "llamas": ("mean_ap", "mean_average_precision"),
+HEADLINES: dict[str, dict[str, str]] = {
+    "apolloscape": {"official_miou": "mean_iou", "official_miou_without_void": "mean_iou_without_void"},
+    "culane": {"f1": "f1", "precision": "precision", "recall": "recall"},
+    "llamas": {"mean_ap": "mean_average_precision", "mean_exact_ap": "mean_exact_average_precision"},
 }
-"""What a search may maximise: the metric's name in a history (behind `val/`), and its key in the scorer's JSON."""
+"""Names of official scores in a history (behind `val/`), and their keys in the scorer's JSON. A search may maximise the
+first of each."""
 
 
 def score_split(

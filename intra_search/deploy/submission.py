@@ -5,6 +5,7 @@ ApolloScape: `<road>/<image name>.png`, official ids at the frame's size. CULane
 authors submit, hard masks of 0 and 255; the official rule favours hard masks, so the two must not be compared.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,13 +18,12 @@ from intra_search.deploy.prediction import Predictor
 from intra_search.errors import SettingError
 from intra_search.metrics.lanes import LaneDecoding, decode_lanes
 from intra_search.networks.input import normalise
-from intra_search.networks.output import NetworkOutput
+from intra_search.networks.output import EXISTENCE, NetworkOutput
 from intra_search.scenes.labels import apolloscape_classes, file_id_table
 from intra_search.scenes.lane_files import Lane, lanes_name, write_lanes
 from intra_search.scenes.views import evaluation_view
 from intra_search.scenes.writers.files import write_mask
 
-_EXISTENCE = "existence"  # the feature in which a lane network puts its branch's logits
 _NUM_LANE_CLASSES = 5
 _SMALLEST_OFFICIAL_WIDTH = 800  # columns of SCNN's maps; the authors' have 976
 
@@ -32,7 +32,7 @@ class Prediction(NamedTuple):
     """What a network says of one frame."""
 
     logits: Tensor
-    """(K, h, w) float32 at the size of the network's input."""
+    """(K, h, w) float32 at the size of the network's input, on any device."""
     existence: NDArray[np.float32] | None
     """Probability of each lane; None: the network has no existence branch."""
     size: tuple[int, int]
@@ -54,15 +54,21 @@ def predicted(predictor: Predictor, image: NDArray[np.uint8]) -> Prediction:
     cut = predictor.cut(height, width)
     view = evaluation_view(image, np.zeros((height, width), np.uint8), predictor.scenes, cut)
     output: NetworkOutput = predictor.network(normalise(view.image.unsqueeze(0)))
-    found = output.features.get(_EXISTENCE)
-    existence = None if found is None else found[0].float().sigmoid().numpy()
-    return Prediction(output.logits[0].float(), existence, (height, width), cut)
+    return predictions(output, [(height, width)], [cut])[0]
+
+
+def predictions(output: NetworkOutput, sizes: Sequence[tuple[int, int]], cuts: Sequence[int]) -> list[Prediction]:
+    """A batch's output, frame by frame; height and width of each whole frame, and the rows above what was seen."""
+    found = output.features.get(EXISTENCE)
+    lanes = [None] * len(sizes) if found is None else list(found.float().sigmoid().cpu().numpy())
+    rows = zip(output.logits.float(), lanes, sizes, cuts, strict=True)
+    return [Prediction(logits, existence, size, cut) for logits, existence, size, cut in rows]
 
 
 def train_ids(prediction: Prediction) -> NDArray[np.uint8]:
     """Classes (H, W) at the frame's size; rows above the crop are class 0."""
     labels = np.zeros(prediction.size, np.uint8)
-    labels[prediction.cut :] = prediction.whole().argmax(dim=0).numpy()
+    labels[prediction.cut :] = prediction.whole().argmax(dim=0).cpu().numpy()
     return labels
 
 
@@ -88,7 +94,7 @@ def culane_lanes(prediction: Prediction) -> list[Lane]:
     _check_lane_classes(prediction)
     height, width = prediction.size
     rule = LaneDecoding(image_size=(width, height), crop_top=prediction.cut, blur=_blur(prediction.logits.shape[2]))
-    return decode_lanes(prediction.logits.softmax(dim=0).numpy(), prediction.existence, rule)
+    return decode_lanes(prediction.logits.softmax(dim=0).cpu().numpy(), prediction.existence, rule)
 
 
 def llamas_maps(prediction: Prediction, *, hard: bool) -> dict[str, NDArray[np.uint8]]:
@@ -104,7 +110,7 @@ def llamas_maps(prediction: Prediction, *, hard: bool) -> dict[str, NDArray[np.u
         shares = nn.functional.one_hot(shares.argmax(dim=0), num_classes).permute(2, 0, 1).float()
     maps = np.zeros((num_classes, *prediction.size), np.uint8)
     maps[0] = 255
-    maps[:, prediction.cut :] = (shares * 255).round().byte().numpy()
+    maps[:, prediction.cut :] = (shares * 255).round().byte().cpu().numpy()
     return {str(index): maps[index] for index in range(num_classes) if num_classes > 2 or index == 1}
 
 

@@ -8,9 +8,6 @@ from torch import Tensor, nn
 from intra_search.distill.term import TermResult
 from intra_search.distill.unit import full_precision
 
-EXISTENCE_WEIGHT = 0.1
-"""Beside the cross-entropy of the pixels, in all released lane codes (SCNN, ERFNet-CULane, auto-drive)."""
-
 
 def existence_loss(logits: Tensor, flags: Tensor) -> TermResult:
     """Binary cross-entropy of existence logits (B, L) against flags (B, L) of 0 and 1, over images and lanes.

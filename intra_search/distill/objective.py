@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from intra_search.config.settings import DistillSettings, TrainingSettings
+from intra_search.distill.existence import existence_loss
 from intra_search.distill.needs import Need
 from intra_search.distill.regions import IGNORED
 from intra_search.distill.term import RelationTerm, Term, TermContext, TermResult
@@ -16,7 +17,7 @@ from intra_search.distill.terms.table import TERMS
 from intra_search.distill.weighting import GradientBalance, Measured, scheduled_weight
 from intra_search.distill.workers import Workers
 from intra_search.errors import SettingError
-from intra_search.networks.output import NetworkOutput
+from intra_search.networks.output import EXISTENCE, NetworkOutput
 
 
 class ObjectiveResult(NamedTuple):
@@ -25,7 +26,8 @@ class ObjectiveResult(NamedTuple):
     loss: Tensor
     """Scalar to call `backward` on. Its gradient, averaged over workers as DDP does, is that of the global batch."""
     parts: dict[str, Tensor]
-    """`ce` and each term, unweighted and detached: this worker's share of the global value (add over workers)."""
+    """`ce`, `existence` and each term, unweighted and detached: this worker's share of the global value (add over
+    workers)."""
     weights: dict[str, Tensor]
     """Factor on each term in this step, schedule and balance included; the same on all workers."""
 
@@ -41,7 +43,8 @@ def needs_of(settings: DistillSettings) -> frozenset[Need]:
 
 
 class Objective(nn.Module):
-    """Cross-entropy plus terms. Only terms whose weight ever rises above 0 are built.
+    """Cross-entropy, the existence loss of networks with that branch, and the terms. Only terms whose weight ever rises
+    above 0 are built.
 
     Adapters are its parameters; they train with the student and are no part of it. What `distill.balance` has measured
     is in its buffers, so its `state_dict` belongs into the checkpoint.
@@ -73,6 +76,7 @@ class Objective(nn.Module):
         context = TermContext(num_classes, dict(student_channels), dict(teacher_channels))
         names = active_terms(distill)
         self._distill = distill
+        self._existence_weight = training.existence_weight
         self.terms = nn.ModuleDict({name: TERMS[name](distill, context) for name in names})
         balanced = distill.balance == "gradient" and names
         self.balance = GradientBalance(names, distill.balance_steps) if balanced else None
@@ -97,6 +101,7 @@ class Objective(nn.Module):
         world_size: int,
         rank: int | None = None,
         progress: float = 0.0,
+        existence: Tensor | None = None,
     ) -> ObjectiveResult:
         """Loss of one step.
 
@@ -109,8 +114,13 @@ class Objective(nn.Module):
             world_size: number of workers.
             rank: number of this worker; needed by terms that relate images, when there are several workers.
             progress: share of the training that is done, for weights that move over time.
+            existence: (B, L) flags of lanes; needed by networks with an existence branch.
         """
         results = {"ce": cross_entropy(student.logits, labels, self.class_weights)}
+        if EXISTENCE in student.features:
+            if existence is None:
+                raise ValueError("the network has an existence branch: pass the flags of its lanes to the objective")
+            results[EXISTENCE] = existence_loss(student.features[EXISTENCE], existence)
         for name, term in self.terms.items():
             if isinstance(term, RelationTerm):
                 if rank is None and world_size > 1:  # else every worker would take itself for the first
@@ -122,6 +132,8 @@ class Objective(nn.Module):
         weights = self._weights(values, student, all_reduce, progress)
         # DDP divides the summed gradients by the number of workers, hence the factor.
         loss = world_size * values["ce"]
+        if EXISTENCE in values:
+            loss = loss + world_size * self._existence_weight * values[EXISTENCE]
         for name, weight in weights.items():
             loss = loss + world_size * weight.to(values[name].dtype) * values[name]
         return ObjectiveResult(loss, {name: value.detach() for name, value in values.items()}, weights)

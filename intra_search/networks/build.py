@@ -3,12 +3,14 @@
 import inspect
 from collections.abc import Callable
 from functools import partial
+from typing import Any, NamedTuple
 
 from torch import nn
 
 from intra_search.errors import SettingError
 from intra_search.networks.enet import ENet
 from intra_search.networks.erfnet import ERFNet
+from intra_search.networks.existence import LaneNetwork
 from intra_search.networks.pspnet import PSPNet
 from intra_search.networks.resnet import SegmentationResNet
 
@@ -22,6 +24,32 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "pspnet_resnet101": partial(PSPNet, depth=101),
 }
 """All return `NetworkOutput` and have `feature_channels: dict[str, int]`, the channels of each named feature."""
+
+
+class NetworkRecipe(NamedTuple):
+    """All that it takes to build a network again: what a checkpoint says of its weights."""
+
+    name: str
+    num_classes: int
+    options: dict[str, Any]
+    """Further arguments of `build_network`."""
+    num_lanes: int = 0
+    """Lanes of its existence branch; 0: it has none."""
+    input_size: tuple[int, int] | None = None
+    """Height and width that an existence branch is made for."""
+
+    def build(self) -> nn.Module:
+        """The network with fresh weights; see `build_network`."""
+        network = build_network(self.name, self.num_classes, **self.options)
+        if not self.num_lanes or self.input_size is None:
+            return network
+        return LaneNetwork(network, self.num_lanes, self.input_size)
+
+    @classmethod
+    def of_json(cls, row: dict[str, Any]) -> "NetworkRecipe":
+        """Back from the JSON form of `_asdict()`."""
+        size = row.get("input_size")
+        return cls(**{**row, "input_size": (size[0], size[1]) if size else None})
 
 
 def build_network(name: str, num_classes: int, **options: object) -> nn.Module:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from intra_search.errors import CheckpointError
-from intra_search.networks.build import build_network
+from intra_search.networks.build import NetworkRecipe
 from intra_search.store.bundle import read_about, read_bundle, write_bundle
 from intra_search.store.ledger import HistoryRow, checkpoint_name, generation_folders
 from intra_search.store.storage import Storage
@@ -79,11 +79,16 @@ def initialise(network: nn.Module, uri: str, setting: str) -> list[str]:
     """Copies weights of a checkpoint into a network; returns the names of layers left as they were.
 
     The classifier may have other classes (a start from drawn scenes): tensors of another shape in the last layers
-    are left out. Raises `CheckpointError` when fewer than half of the network's weights fit: another network then.
+    are left out. So may either have an existence branch that the other lacks. Raises `CheckpointError` when fewer than
+    half of the network's weights fit: another network then.
     """
-    found = load_checkpoint(Storage(uri), "").network
+    found = {_bare(name): value for name, value in load_checkpoint(Storage(uri), "").network.items()}
     own = network.state_dict()
-    fitting = {name: value for name, value in found.items() if name in own and own[name].shape == value.shape}
+    fitting = {
+        name: found[_bare(name)]
+        for name, value in own.items()
+        if _bare(name) in found and found[_bare(name)].shape == value.shape
+    }
     weights = sum(own[name].numel() for name in fitting)
     total = sum(value.numel() for value in own.values())
     if weights < total / 2:
@@ -96,8 +101,7 @@ def initialise(network: nn.Module, uri: str, setting: str) -> list[str]:
 def load_network(storage: Storage, path: str) -> tuple[nn.Module, dict[str, Any]]:
     """The network of a checkpoint, in eval mode on the CPU, and what its writer said of it."""
     checkpoint = load_checkpoint(storage, path)
-    about = checkpoint.about["network"]
-    network = build_network(about["name"], about["num_classes"], **about["options"])
+    network = NetworkRecipe.of_json(checkpoint.about["network"]).build()
     try:
         network.load_state_dict(checkpoint.network)
     except RuntimeError as error:
@@ -110,6 +114,11 @@ def load_network(storage: Storage, path: str) -> tuple[nn.Module, dict[str, Any]
 def read_checkpoint_about(storage: Storage, path: str) -> dict[str, Any]:
     """What a checkpoint's writer said, without its weights."""
     return read_about(storage, path)
+
+
+def _bare(name: str) -> str:
+    """Name of a tensor in the network that a `LaneNetwork` may wrap."""
+    return name.removeprefix("network.")
 
 
 def _packed(state: dict[str, Any]) -> bytes:

@@ -11,7 +11,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from intra_search.networks.output import NetworkOutput
+from intra_search.errors import SettingError
+from intra_search.networks.output import EXISTENCE, NetworkOutput
 from intra_search.networks.shape import OUTPUT_STRIDE
 
 _MIDDLE_CHANNELS = 32
@@ -33,6 +34,7 @@ class ExistenceBranch(nn.Module):
     def __init__(self, channels: int, num_lanes: int, size: tuple[int, int]) -> None:
         super().__init__()
         cells = (size[0] // 2) * (size[1] // 2) * (num_lanes + 1)
+        self._size = size
         self.maps = nn.Sequential(
             nn.Conv2d(channels, _MIDDLE_CHANNELS, 3, padding=_DILATION, dilation=_DILATION, bias=False),
             nn.BatchNorm2d(_MIDDLE_CHANNELS),
@@ -45,7 +47,14 @@ class ExistenceBranch(nn.Module):
         self.lanes = nn.Sequential(nn.Linear(cells, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, num_lanes))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits (B, L) of features (B, C, h, w)."""
+        """Logits (B, L) of features (B, C, h, w). Raises `SettingError` for a size it was not made for."""
+        size = (features.shape[2], features.shape[3])
+        if size != self._size:
+            wanted, found = (
+                f"{height * OUTPUT_STRIDE} x {width * OUTPUT_STRIDE}" for height, width in (self._size, size)
+            )
+            rule = "must be the input size that the existence branch was trained at"
+            raise SettingError("scenes.height, scenes.width", rule, found, f"use {wanted}")
         logits: Tensor = self.lanes(torch.flatten(self.maps(features), 1))
         return logits
 
@@ -62,8 +71,6 @@ class LaneNetwork(nn.Module):
         input_size: (H, W) of the images.
     """
 
-    EXISTENCE = "existence"
-
     def __init__(self, network: nn.Module, num_lanes: int, input_size: tuple[int, int]) -> None:
         super().__init__()
         self.network = network
@@ -76,4 +83,4 @@ class LaneNetwork(nn.Module):
         """Images (B, 3, H, W), normalised, of the size the branch was made for."""
         output: NetworkOutput = self.network(images)
         existence = self.branch(output.features[self._deepest])
-        return output._replace(features={**output.features, self.EXISTENCE: existence})
+        return output._replace(features={**output.features, EXISTENCE: existence})

@@ -4,6 +4,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+EXISTENCE = "existence"
+"""Name under which a network with an existence branch adds that branch's logits (B, L) to its features."""
+
 
 class NetworkOutput(NamedTuple):
     """Logits and the named feature maps that distillation reads.

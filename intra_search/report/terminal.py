@@ -8,7 +8,7 @@ from rich.live import Live
 from rich.table import Table
 
 from intra_search.selection.pick import Pick, ranked
-from intra_search.store.ledger import HistoryRow, TrialRecord
+from intra_search.store.ledger import HistoryRow, TrialRecord, score_text
 from intra_search.store.study_folder import StudyFolder
 
 STATE_STYLES = {
@@ -20,6 +20,7 @@ STATE_STYLES = {
     "infeasible": "magenta",
 }
 MAX_LIVE_ROWS = 20
+BASELINES = {"background": "background only", "untrained": "untrained"}
 
 
 class LiveObserver:
@@ -44,8 +45,8 @@ class LiveObserver:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def teacher_epoch(self, row: HistoryRow, epochs: int) -> None:
-        score, seconds = row["val/miou"], row["seconds"]
-        self.note(f"teacher epoch {row['epoch']}/{epochs}: val/miou {score:.4f}, {seconds:.1f} s")
+        score = f"{self._metric} {score_text(row[self._metric])}"
+        self.note(f"teacher epoch {row['epoch']}/{epochs}: {score}, {row['seconds']:.1f} s")
 
     def extracted(self, shards: int, of: int) -> None:
         self.note(f"knowledge: {shards} of {of} shards stored")
@@ -136,10 +137,11 @@ def _baseline_text(folder: StudyFolder) -> str:
     known = []
     if storage.exists("baselines.json"):
         baselines = storage.read_json("baselines.json")
-        known += [f"background only {baselines['background']:.4f}", f"untrained {baselines['untrained']:.4f}"]
+        known += [f"{name} {score_text(baselines[key])}" for key, name in BASELINES.items()]
     for name in storage.names("teacher"):
         if storage.exists(f"teacher/{name}/record.json"):
-            known.append(f"teacher {storage.read_json(f'teacher/{name}/record.json')['teacher']['miou']:.4f}")
+            teacher = storage.read_json(f"teacher/{name}/record.json")["teacher"]
+            known.append(f"teacher {score_text(teacher['score'])}")
     return f" ({', '.join(known)})" if known else ""
 
 

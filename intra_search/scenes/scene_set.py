@@ -2,10 +2,11 @@
 
 from functools import cached_property
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from intra_search.config.settings import ScenesSettings
@@ -28,6 +29,16 @@ CACHE_BYTES = 4 * 2**30
 """Most that one process keeps of decoded scenes. Later scenes are decoded each time: slower, the same views."""
 
 _Kind = Literal["evaluation", "training"]
+
+
+class WholeFrame(NamedTuple):
+    """What a benchmark's own metric reads of a scene."""
+
+    name: str
+    labels: NDArray[np.uint8]
+    """(h, w) in trained classes at the frame's own size."""
+    cut: int
+    """Rows above the part that a network sees."""
 
 
 def open_scenes(settings: ScenesSettings, split: Split) -> "SceneSet":
@@ -103,6 +114,11 @@ class SceneSet:
         Raises `SceneError` when it cannot be decoded or breaks a rule."""
         image, labels = self._source.load(self._indices[index])
         return image, self._class_map.table[labels]
+
+    def whole_frame(self, index: int) -> WholeFrame:
+        """The frame behind `evaluation`, decoded. Raises as `load` does."""
+        labels = self.load(index)[1]
+        return WholeFrame(self.names[index], labels, self._cut(index, *labels.shape))
 
     @cached_property
     def fingerprint(self) -> str:

@@ -11,7 +11,7 @@ from intra_search.errors import CheckpointError
 from intra_search.scenes.scene_set import open_scenes
 from intra_search.search.cluster import Cluster
 from intra_search.store.bundle import read_bundle, write_bundle
-from intra_search.store.ledger import HistoryRow, checkpoint_name, find_checkpoint
+from intra_search.store.ledger import HistoryRow, best_epoch, checkpoint_name, find_checkpoint, score_text
 from intra_search.store.storage import Storage
 from intra_search.store.study_folder import StudyFolder
 
@@ -32,7 +32,8 @@ class Teacher(NamedTuple):
 
     folder: str
     checkpoint: str
-    miou: float
+    score: float | None
+    """The study's objective; None for a given teacher that was never scored by it."""
 
 
 def ensure_baselines(folder: StudyFolder, plan: StudyPlan, cluster: Cluster, observer: Observer) -> None:
@@ -43,7 +44,9 @@ def ensure_baselines(folder: StudyFolder, plan: StudyPlan, cluster: Cluster, obs
         first = plan.space.settings(plan.space.points[0])
         measured = measure_baselines(first, cpus=cluster.cpus_alone, gpus=cluster.gpus_alone)
         folder.storage.write_json("baselines.json", measured._asdict())
-        observer.note(f"val/miou {measured.background:.4f} for background only, {measured.untrained:.4f} untrained")
+        background, untrained = score_text(measured.background), score_text(measured.untrained)
+        metric = plan.settings.search.objectives[0]
+        observer.note(f"{metric} {background} for background only, {untrained} untrained")
 
 
 def ensure_teacher(
@@ -73,12 +76,13 @@ def ensure_teacher(
         progress=lambda row: observer.teacher_epoch(row, epochs),
         note=observer.note,
     )
-    best = max(history, key=lambda row: row["val/miou"])
-    checkpoint = find_checkpoint(folder.storage, home, int(best["epoch"]))
+    metric = settings.search.objectives[0]
+    best = best_epoch(history, metric)
+    checkpoint = find_checkpoint(folder.storage, home, best)
     if checkpoint is None:
-        found, remedy = f"no checkpoint of epoch {best['epoch']}", "delete the folder and run again"
+        found, remedy = f"no checkpoint of epoch {best}", "delete the folder and run again"
         raise CheckpointError(folder.storage.full_path(home), "must hold the teacher's best epoch", found, remedy)
-    teacher = Teacher(home, checkpoint, float(best["val/miou"]))
+    teacher = Teacher(home, checkpoint, history[best - 1][metric])
     seconds = sum(row["seconds"] for row in history)
     record = {"teacher": teacher._asdict(), "history": history, "device_seconds": seconds}
     folder.storage.write_json(f"{home}/record.json", record)
@@ -98,11 +102,12 @@ def _adopt_teacher(folder: StudyFolder, settings: StudySettings, home: str, obse
         raise CheckpointError(f"teacher.checkpoint = {uri}", rule, found, "train a teacher, or use teacher.init")
     path = f"{home}/{checkpoint_name(int(bundle.about['epoch']))}"
     write_bundle(folder.storage, path, bundle.files, bundle.about)
-    miou = max(float(row["val/miou"]) for row in bundle.about["history"])
-    teacher = Teacher(home, path, miou)
+    metric = settings.search.objectives[0]
+    known_scores = [row[metric] for row in bundle.about["history"] if row.get(metric) is not None]
+    teacher = Teacher(home, path, max(known_scores, default=None))
     record = {"teacher": teacher._asdict(), "history": bundle.about["history"], "device_seconds": 0.0, "from": uri}
     folder.storage.write_json(f"{home}/record.json", record)
-    observer.note(f"teacher taken from {uri} (val/miou {miou:.4f} where it was trained)")
+    observer.note(f"teacher taken from {uri} ({metric} {score_text(teacher.score)} where it was trained)")
     return teacher
 
 

@@ -1,6 +1,7 @@
 """The ledger: one record and one history file per trial. They are the truth; all else is rebuilt from them."""
 
 import json
+import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -137,3 +138,14 @@ class Ledger:
         """Replaces the history; whole rather than appended, since object storage cannot append."""
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         self._storage.write_bytes(f"{trial_folder(trial)}/history.jsonl", lines.encode())
+
+
+def best_epoch(history: list[HistoryRow], metric: str) -> int:
+    """Number of the epoch with the highest value of a metric; the first of equals."""
+    values = [row[metric] if row[metric] is not None and math.isfinite(row[metric]) else -math.inf for row in history]
+    return int(history[values.index(max(values))]["epoch"])
+
+
+def score_text(score: float | None) -> str:
+    """A score for a person."""
+    return "none" if score is None else f"{score:.4f}"

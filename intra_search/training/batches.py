@@ -1,6 +1,7 @@
 """Which view goes to which worker in which step, and the loader that brings it there."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple, Protocol, TypedDict
 
 import torch
@@ -9,16 +10,26 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from intra_search.config.seeding import derived_seed
 from intra_search.errors import IntraSearchError, SettingError
-from intra_search.scenes.scene_set import SceneSet
+from intra_search.scenes.scene_set import SceneSet, WholeFrame
 from intra_search.training.world import World
 
 
 class Batch(TypedDict):
-    """One worker's share of a step: images (B, 3, H, W) uint8, labels (B, H, W) uint8, the teacher's stored answers."""
+    """One worker's share of a step: images (B, 3, H, W) uint8, labels (B, H, W) uint8, which lanes there are (B, L)
+    float32 (L 0 where the data set has none), the teacher's stored answers."""
 
     images: Tensor
     labels: Tensor
+    existence: Tensor
     answers: dict[str, Tensor]
+
+
+class EvaluationBatch(NamedTuple):
+    """Scenes as metrics are taken on: images (B, 3, H, W) and labels (B, H, W), uint8; their whole frames if asked."""
+
+    images: Tensor
+    labels: Tensor
+    frames: list[WholeFrame]
 
 
 class AnswerReader(Protocol):
@@ -85,24 +96,37 @@ class _Views(Dataset[Batch | IntraSearchError]):
     def _view(self, index: ViewIndex) -> Batch:
         image, labels = self._scenes.view(index.scene, index.view, self._seed)
         answers = dict(self._knowledge.answers(index.scene, index.view)) if self._knowledge else {}
-        return {"images": image, "labels": labels, "answers": answers}
+        existence = self._scenes.existence(index.scene, index.view, self._seed)
+        return {"images": image, "labels": labels, "existence": existence, "answers": answers}
 
 
-class _Evaluations(Dataset[tuple[Tensor, Tensor] | IntraSearchError]):
-    def __init__(self, scenes: SceneSet) -> None:
+class _Evaluations(Dataset[EvaluationBatch | IntraSearchError]):
+    """Batches of one."""
+
+    def __init__(self, scenes: SceneSet, *, whole_frames: bool) -> None:
         self._scenes = scenes
+        self._whole_frames = whole_frames
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor] | IntraSearchError:
+    def __getitem__(self, index: int) -> EvaluationBatch | IntraSearchError:
         try:
-            return self._scenes.evaluation(index)
+            image, labels = self._scenes.evaluation(index)
+            frames = [self._scenes.whole_frame(index)] if self._whole_frames else []
         except IntraSearchError as error:
             return error
+        return EvaluationBatch(image.unsqueeze(0), labels.unsqueeze(0), frames)
 
 
-def _collated(samples: list[Any]) -> Any:
+def _joined(parts: list[EvaluationBatch]) -> EvaluationBatch:
+    frames = [frame for part in parts for frame in part.frames]  # not stacked: frames may differ in size
+    return EvaluationBatch(
+        torch.cat([part.images for part in parts]), torch.cat([part.labels for part in parts]), frames
+    )
+
+
+def _or_error(collate: Callable[[list[Any]], Any], samples: list[Any]) -> Any:
     """A batch, or the first error among its samples: a loader process could only send an error's text."""
     errors = [sample for sample in samples if isinstance(sample, IntraSearchError)]
-    return errors[0] if errors else default_collate(samples)
+    return errors[0] if errors else collate(samples)
 
 
 class _RaisingLoader(DataLoader[Any]):
@@ -126,7 +150,7 @@ def training_loader(
     return _RaisingLoader(
         views,
         batch_sampler=order,
-        collate_fn=_collated,
+        collate_fn=partial(_or_error, default_collate),
         num_workers=num_processes,
         persistent_workers=num_processes > 0,
         pin_memory=pin,
@@ -134,12 +158,14 @@ def training_loader(
 
 
 def evaluation_loader(
-    scenes: SceneSet, batch_size: int, world: World, *, num_processes: int, pin: bool
-) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Every scene exactly once over all workers: worker r takes r, r + size, ...; none is repeated to fill up."""
+    scenes: SceneSet, batch_size: int, world: World, *, num_processes: int, pin: bool, whole_frames: bool = False
+) -> DataLoader[EvaluationBatch]:
+    """Every scene exactly once over all workers: worker r takes r, r + size, ...; none is repeated to fill up.
+
+    `whole_frames` brings the frames' own labels along, which are decoded anew in each pass."""
     return _RaisingLoader(
-        _Evaluations(scenes),
-        collate_fn=_collated,
+        _Evaluations(scenes, whole_frames=whole_frames),
+        collate_fn=partial(_or_error, _joined),
         batch_size=batch_size,
         sampler=range(world.rank, len(scenes), world.size),
         num_workers=num_processes,

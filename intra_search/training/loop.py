@@ -4,7 +4,7 @@ import functools
 import time
 import uuid
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,7 @@ from intra_search.config.settings import StudySettings
 from intra_search.distill.needs import teacher_answers
 from intra_search.distill.objective import Objective, ObjectiveResult, needs_of
 from intra_search.knowledge.reader import open_knowledge
-from intra_search.metrics.segmentation import segmentation_scores
-from intra_search.networks.build import build_network
+from intra_search.networks.build import NetworkRecipe, build_network
 from intra_search.networks.checkpoint import (
     Checkpoint,
     initialise,
@@ -28,11 +27,11 @@ from intra_search.networks.checkpoint import (
 from intra_search.networks.input import normalise
 from intra_search.networks.placement import Placement, place
 from intra_search.scenes.scene_set import SceneSet, open_scenes
-from intra_search.store.ledger import HistoryRow
+from intra_search.store.ledger import HistoryRow, best_epoch
 from intra_search.store.storage import Storage
 from intra_search.training.batch_norm import over_workers
-from intra_search.training.batches import Batch, ViewOrder, evaluation_loader, training_loader
-from intra_search.training.evaluation import confusion, score_row
+from intra_search.training.batches import Batch, ViewOrder, training_loader
+from intra_search.training.evaluation import validate
 from intra_search.training.job import TrainingJob
 from intra_search.training.optimizer import build_optimizer, learning_rate, set_learning_rate
 from intra_search.training.world import ALONE, World, check_replicas, describe_workers
@@ -40,20 +39,9 @@ from intra_search.training.world import ALONE, World, check_replicas, describe_w
 FINITE_CHECK_STEPS = 20
 """Steps between looks at the loss: each look makes a GPU wait, and workers must agree."""
 
-SCORE = "val/miou"
-"""Metric that decides which epoch's checkpoint is the best."""
-
 
 class DivergedError(Exception):
     """The loss is not finite any more; the training cannot go on."""
-
-
-class NetworkRecipe(NamedTuple):
-    """Arguments of `build_network`."""
-
-    name: str
-    num_classes: int
-    options: dict[str, Any]
 
 
 # The next trial of this process finds the scenes decoded.
@@ -71,7 +59,7 @@ class TrainingStep(nn.Module):
         self._world = world
 
     def forward(
-        self, images: Tensor, labels: Tensor, answers: Mapping[str, Tensor], progress: float
+        self, images: Tensor, labels: Tensor, existence: Tensor, answers: Mapping[str, Tensor], progress: float
     ) -> ObjectiveResult:
         with self._placement.autocast():
             output = self.network(normalise(images))
@@ -84,6 +72,7 @@ class TrainingStep(nn.Module):
             world_size=self._world.size,
             rank=self._world.rank,
             progress=progress,
+            existence=existence,
         )
         return result
 
@@ -103,8 +92,8 @@ class Training:
         self._train_scenes = _opened(job.settings.scenes, "train")
         self._val_scenes = _opened(job.settings.scenes, "val")
         torch.manual_seed(job.seed)
-        self._recipe = network_recipe(job, len(self._train_scenes.classes))
-        self.network = build_network(self._recipe.name, self._recipe.num_classes, **self._recipe.options)
+        self._recipe = network_recipe(job.purpose, job.settings, self._train_scenes)
+        self.network = self._recipe.build()
         self._teacher = self._live_teacher()
         self._objective = self._build_objective()
         self._start_weights()
@@ -136,9 +125,9 @@ class Training:
         losses = self._train_epoch(epoch)
         check_replicas(self.network, self._world)
         trained = time.perf_counter()
-        total = confusion(self.network, self._evaluation_loader(), self._recipe.num_classes, self._place, self._world)
-        names = tuple(scene_class.name for scene_class in self._val_scenes.classes)
-        row: HistoryRow = {"epoch": epoch + 1, **losses, **score_row(segmentation_scores(total.cpu()), names)}
+        size = self.job.training.batch_size
+        scores = validate(self.network, self._val_scenes, self.job.settings, self._place, self._world, batch_size=size)
+        row: HistoryRow = {"epoch": epoch + 1, **losses, **scores}
         row["train_seconds"] = trained - started
         row["seconds"] = time.perf_counter() - started
         self.history.append(row)
@@ -168,11 +157,12 @@ class Training:
 
     def _train_step(self, batch: Batch, progress: float) -> ObjectiveResult:
         images, labels = self._place.images(batch["images"]), self._place.labels(batch["labels"])
+        existence = batch["existence"].to(self._place.device, non_blocking=True)
         answers = {key: answer.to(self._place.device, non_blocking=True) for key, answer in batch["answers"].items()}
         if self._teacher is not None:
             answers = self._ask_teacher(images, labels)
         self._optimizer.zero_grad(set_to_none=True)
-        result: ObjectiveResult = self._step(images, labels, answers, progress)
+        result: ObjectiveResult = self._step(images, labels, existence, answers, progress)
         result.loss.backward()  # type: ignore[no-untyped-call]
         limit = self.job.training.clip_gradient_norm
         if limit is not None:
@@ -247,12 +237,6 @@ class Training:
             pin=self._place.device.type == "cuda",
         )
 
-    def _evaluation_loader(self) -> Any:
-        processes = self.job.settings.resources.loader_processes
-        pin = self._place.device.type == "cuda"
-        size = self.job.training.batch_size
-        return evaluation_loader(self._val_scenes, size, self._world, num_processes=processes, pin=pin)
-
     def _resume(self) -> None:
         checkpoint = load_newest(self._storage, self.job.folder, self.job.generation, self.notes.append)
         if checkpoint is None:
@@ -269,15 +253,20 @@ class Training:
         folder = self.job.output_folder
         save_checkpoint(self._storage, folder, epoch, Checkpoint(self.network.state_dict(), state, about))
         # The one before the newest stays, to fall back on if the newest is found damaged.
-        prune_checkpoints(self._storage, folder, {epoch, epoch - 1, best_epoch(self.history)})
+        best = best_epoch(self.history, self.job.settings.search.objectives[0])
+        prune_checkpoints(self._storage, folder, {epoch, epoch - 1, best})
 
 
-def network_recipe(job: TrainingJob, num_classes: int) -> NetworkRecipe:
-    """The network that a job trains."""
-    settings = job.settings
-    if job.purpose == "teacher":
-        return NetworkRecipe(settings.teacher.network, num_classes, settings.teacher.options.model_dump())
-    return NetworkRecipe(settings.student.network, num_classes, settings.student.options())
+def network_recipe(purpose: Literal["student", "teacher"], settings: StudySettings, scenes: SceneSet) -> NetworkRecipe:
+    """The network that a job trains; on data sets of lanes it has an existence branch."""
+    recipe = NetworkRecipe(settings.student.network, len(scenes.classes), settings.student.options())
+    training = settings.training
+    if purpose == "teacher":
+        recipe = NetworkRecipe(settings.teacher.network, len(scenes.classes), settings.teacher.options.model_dump())
+        training = settings.teacher.training
+    if not scenes.num_lanes or training.existence_weight == 0:
+        return recipe
+    return recipe._replace(num_lanes=scenes.num_lanes, input_size=(settings.scenes.height, settings.scenes.width))
 
 
 def feature_channels(network: nn.Module) -> dict[str, int]:
@@ -290,11 +279,6 @@ def teacher_channels(settings: StudySettings) -> dict[str, int]:
     with torch.device("meta"):
         teacher = build_network(settings.teacher.network, 2, **settings.teacher.options.model_dump())
     return feature_channels(teacher)
-
-
-def best_epoch(history: list[HistoryRow]) -> int:
-    """Number of the epoch with the highest validation score; the first of equals."""
-    return int(max(history, key=lambda row: row[SCORE])["epoch"])
 
 
 def checkpoint_about(

@@ -10,24 +10,21 @@ import torch
 
 from intra_search.config.settings import StudySettings
 from intra_search.errors import SettingError
-from intra_search.metrics.segmentation import segmentation_scores
-from intra_search.networks.build import build_network
 from intra_search.networks.placement import place
 from intra_search.scenes.scene_set import open_scenes
 from intra_search.store.ledger import HistoryRow
-from intra_search.training.batches import evaluation_loader
-from intra_search.training.evaluation import background_scores, confusion
+from intra_search.training.evaluation import Background, validate
 from intra_search.training.job import TrainingJob
-from intra_search.training.loop import DivergedError, Training
+from intra_search.training.loop import DivergedError, Training, network_recipe
 from intra_search.training.world import ALONE, current_world
 
 
 class Baselines(NamedTuple):
-    """val/miou of two networks that learned nothing."""
+    """The study's objective for two networks that learned nothing."""
 
-    background: float
+    background: float | None
     """Predicts class 0 everywhere."""
-    untrained: float
+    untrained: float | None
     """The student of trial 0 with its initial weights."""
 
 
@@ -123,12 +120,10 @@ def _epochs(job: TrainingJob, cpus: float, use_gpu: bool) -> Iterator[tuple[list
 def _baselines(settings: StudySettings, cpus: float, use_gpu: bool) -> Baselines:
     torch.set_num_threads(max(1, int(cpus)))
     scenes = open_scenes(settings.scenes, "val")
-    size = settings.training.batch_size
-    loader = evaluation_loader(scenes, size, ALONE, num_processes=0, pin=False)
-    num_classes = len(scenes.classes)
-    torch.manual_seed(settings.seed)
-    student: Any = build_network(settings.student.network, num_classes, **settings.student.options())
     placement = place(settings.training.amp, use_gpu=use_gpu)
-    total = confusion(placement.network(student), loader, num_classes, placement, ALONE)
-    background = background_scores(loader, num_classes).miou
-    return Baselines(background, segmentation_scores(total.cpu()).miou)
+    torch.manual_seed(settings.seed)
+    student = placement.network(network_recipe("student", settings, scenes).build())
+    background = placement.network(Background(len(scenes.classes)))
+    size, metric = settings.training.batch_size, settings.search.objectives[0]
+    rows = [validate(net, scenes, settings, placement, ALONE, batch_size=size) for net in (background, student)]
+    return Baselines(*(row[metric] for row in rows))

@@ -116,7 +116,7 @@ def test_shares_of_workers_add_up(tmp_path: Path, name: str, changes: dict[str, 
     np.testing.assert_allclose(total, alone.totals, rtol=1e-12)
     workers[2].totals = alone.totals
     assert workers[2].to_json() == alone.to_json()
-    assert isinstance(alone.to_json()[HEADLINES[name][1]], float)
+    assert isinstance(alone.to_json()[next(iter(HEADLINES[name].values()))], float)
 
 
 @pytest.mark.real
