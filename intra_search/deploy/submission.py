@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from intra_search.deploy.prediction import Predictor
+from intra_search.deploy.prediction import Predictor, resized_labels
 from intra_search.errors import SettingError
 from intra_search.metrics.lanes import LaneDecoding, decode_lanes
 from intra_search.networks.input import normalise
@@ -68,7 +68,8 @@ def predictions(output: NetworkOutput, sizes: Sequence[tuple[int, int]], cuts: S
 def train_ids(prediction: Prediction) -> NDArray[np.uint8]:
     """Classes (H, W) at the frame's size; rows above the crop are class 0."""
     labels = np.zeros(prediction.size, np.uint8)
-    labels[prediction.cut :] = prediction.whole().argmax(dim=0).cpu().numpy()
+    size = (prediction.size[0] - prediction.cut, prediction.size[1])
+    labels[prediction.cut :] = resized_labels(prediction.logits, size).cpu().numpy()
     return labels
 
 

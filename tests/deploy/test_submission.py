@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from intra_search.config.settings import ScenesSettings
-from intra_search.deploy.prediction import Predictor
+from intra_search.deploy.prediction import Predictor, resized_labels
 from intra_search.deploy.submission import (
     Prediction,
     _blur,
@@ -151,3 +151,11 @@ def test_networks_of_other_classes_are_refused() -> None:
     for read in (culane_lanes, lambda each: llamas_maps(each, hard=True)):
         with pytest.raises(SettingError, match="lanes need background and four classes, found 12"):
             read(twelve)
+
+
+def test_resized_labels_are_those_of_one_argmax_over_all_classes() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(7, 9, 14).round(decimals=1)  # rounded, so that classes tie
+    whole = torch.nn.functional.interpolate(logits[None], (40, 61), mode="bilinear", align_corners=False)[0]
+    assert torch.equal(resized_labels(logits, (40, 61)), whole.argmax(dim=0).to(torch.uint8))
+    assert torch.equal(resized_labels(logits, (9, 14)), logits.argmax(dim=0).to(torch.uint8))
