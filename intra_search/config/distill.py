@@ -139,6 +139,9 @@ class FSPSettings(TermSettings):
 class IRGSettings(TermSettings):
     """Instance relations (Liu et al. 2019): distances between the images of a batch, on `distill.layers`."""
 
+    transformation_weight: float = Field(default=0.0, ge=0)
+    """Inside the term, of how distances change between consecutive entries of `distill.layers`. Unverified, so off."""
+
 
 class NeighbourSettings(TermSettings):
     """Attention maps of neighbouring layers as targets, the paper's BiFPN; consecutive entries of `distill.layers`."""
