@@ -54,8 +54,10 @@ def run(
     plan = load_study(study_file, set_ or [])
     console = Console()
     if dry_run:
+        from intra_search.knowledge.check import check_terms
         from intra_search.report.plan import print_plan
 
+        check_terms(plan.space)
         print_plan(console, plan)
         return
     if not study:
