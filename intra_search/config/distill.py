@@ -74,7 +74,7 @@ class CWDSettings(LogitSettings):
     """Channel-wise distillation (Shu et al. 2021)."""
 
     temperature: float = Field(default=4.0, gt=0)
-    """Softens the distribution of each channel over positions."""
+    """Softens the distribution of each channel over positions (paper: 4, from memory: unverified)."""
     on: Literal["features", "logits"] = "logits"
     """What is compared: `distill.layers`, with a 1x1 adapter where channels differ, or the logits."""
 
