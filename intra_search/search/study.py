@@ -42,7 +42,7 @@ def run_study(uri: str, plan: StudyPlan, observer: StudyObserver, *, address: st
         plan: settings and space; what they may change of a stored study is `CHANGEABLE`.
         address: Ray cluster to use; None starts one on this machine for this call. With "ray://..." all of this runs
             on the cluster, so `uri` and the scenes must be seen from there.
-        takeover: take a study on object storage from a driver that is gone.
+        takeover: take a study on shared or object storage from a driver that is gone; refused on a local disk.
 
     Raises `IntraSearchError` before anything is written when settings, scenes or the stored study do not fit.
     """
@@ -63,6 +63,9 @@ def run_study(uri: str, plan: StudyPlan, observer: StudyObserver, *, address: st
         folder.check(dumped, fingerprint)  # again: another driver may have begun the study since
         generation = folder.begin(dumped, plan.space.tables(), fingerprint)
         observer.note(f"generation {generation} of study {folder.storage.full_path()}")
+        leftovers = folder.storage.delete_leftovers()
+        if leftovers:
+            observer.note(f"removed {leftovers} half-written files or folders that killed processes left")
         search = _Search(folder, plan, generation, fingerprint, observer)
         if search.conductor.exhausted:
             observer.note("nothing is missing: all trials are finished")

@@ -185,6 +185,12 @@ def test_a_given_teacher_of_other_classes_is_refused(call: Callable[..., Answer]
     assert not (tmp_path / "study").exists()
 
 
+def test_a_local_study_cannot_be_taken_over(call: Callable[..., Answer], roads: Path, tmp_path: Path) -> None:
+    file = write_study(tmp_path / "study.toml", roads)
+    check_refusal(call("run", file, "--study", tmp_path / "study", "--takeover"), "--takeover", "local", "leave it out")
+    assert not (tmp_path / "study").exists()
+
+
 def test_a_space_that_no_setting_matches_is_refused(call: Callable[..., Answer], roads: Path, tmp_path: Path) -> None:
     space = {"student.width": {"kind": "choice", "values": [0.25], "when": {"student.network": "enet"}}}
     file = write_study(tmp_path / "study.toml", roads, space=space, points=[])
