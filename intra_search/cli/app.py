@@ -44,7 +44,9 @@ def run(
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a setting.")] = None,
     dry_run: Annotated[bool, typer.Option(help="Print settings, samples and size of the space; run nothing.")] = False,
     address: Annotated[str, typer.Option(help="Ray cluster: auto, HOST:PORT; default: this machine.")] = "",
-    takeover: Annotated[bool, typer.Option(help="Take a study on object storage from a driver that is gone.")] = False,
+    takeover: Annotated[
+        bool, typer.Option(help="Take a study on shared or object storage from a driver that is gone.")
+    ] = False,
 ) -> None:
     """Start, resume or extend a study: the same command."""
     from rich.console import Console
@@ -54,8 +56,10 @@ def run(
     plan = load_study(study_file, set_ or [])
     console = Console()
     if dry_run:
+        from intra_search.knowledge.check import check_terms
         from intra_search.report.plan import print_plan
 
+        check_terms(plan.space)
         print_plan(console, plan)
         return
     if not study:

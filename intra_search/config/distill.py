@@ -74,7 +74,7 @@ class CWDSettings(LogitSettings):
     """Channel-wise distillation (Shu et al. 2021)."""
 
     temperature: float = Field(default=4.0, gt=0)
-    """Softens the distribution of each channel over positions."""
+    """Softens the distribution of each channel over positions (paper: 4, from memory: unverified)."""
     on: Literal["features", "logits"] = "logits"
     """What is compared: `distill.layers`, with a 1x1 adapter where channels differ, or the logits."""
 
@@ -138,6 +138,9 @@ class FSPSettings(TermSettings):
 
 class IRGSettings(TermSettings):
     """Instance relations (Liu et al. 2019): distances between the images of a batch, on `distill.layers`."""
+
+    transformation_weight: float = Field(default=0.0, ge=0)
+    """Inside the term, of how distances change between consecutive entries of `distill.layers`. Unverified, so off."""
 
 
 class NeighbourSettings(TermSettings):

@@ -1,7 +1,7 @@
 """The contract of a term, one loss on what student and teacher say about the same view."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -66,6 +66,13 @@ class Term(nn.Module, ABC):
             raise SettingError("distill.layers", rule, "none", "add a pair, or give those terms weight 0")
         return pairs
 
+    def _check_neighbours(self) -> None:
+        """Raises `SettingError` unless `distill.layers` has two pairs that count."""
+        found = len(self.settings.weighted_layers)
+        if found < 2:
+            rule = "must hold two pairs of weight above 0 for a term on neighbouring layers"
+            raise SettingError("distill.layers", rule, found, "add a pair, from shallow to deep")
+
     def _deepest(self, layers: tuple[str, ...]) -> str:
         order = list(self.context.student_channels)
         return max(layers, key=order.index)
@@ -85,9 +92,24 @@ class NeighbourTerm(LayerTerm):
 
     def __init__(self, settings: DistillSettings, context: TermContext) -> None:
         super().__init__(settings, context)
-        if len(self.pairs) < 2:
-            rule = "must hold two pairs of weight above 0 for a term on neighbouring layers"
-            raise SettingError("distill.layers", rule, len(self.pairs), "add a pair, from shallow to deep")
+        self._check_neighbours()
+
+
+class RelatedBatch(NamedTuple):
+    """Embeddings of one layer pair, for the images of all workers."""
+
+    student: Tensor
+    """(B of all workers, ...): gradient flows to this worker's own images only."""
+    teacher: Tensor
+    own: slice
+    """Where this worker's images are."""
+    weight: float
+    """Of the layer pair."""
+
+    def averaged(self, gap_B: Tensor, factor: float = 1.0) -> TermResult:
+        """Mean over images of `gap_B`, which holds those of all workers, times `factor` and the pair's weight."""
+        count = gap_B.new_full((1,), self.own.stop - self.own.start).detach()
+        return TermResult(factor * self.weight * own_share(gap_B, self.own).reshape(1), count)
 
 
 class RelationTerm(LayerTerm):
@@ -98,15 +120,17 @@ class RelationTerm(LayerTerm):
 
     def related(self, student: NetworkOutput, answers: Mapping[str, Tensor], workers: Workers) -> TermResult:
         """As `forward`, with the images of all workers."""
-        results = []
+        batches = []
         for student_layer, teacher_layer, weight in self.pairs:
             own_B = self.embedding(student.features[student_layer])
             teacher_B = answer_of(answers, self.need(self.settings, teacher_layer).key).to(own_B.dtype)
             everyone = gathered(own_B, workers)
-            gap_B = self.gap(everyone.values, gathered(teacher_B, workers).values)
-            count = gap_B.new_full((1,), len(own_B)).detach()
-            results.append(TermResult(weight * own_share(gap_B, everyone.own).reshape(1), count))
-        return joined(results)
+            batches.append(RelatedBatch(everyone.values, gathered(teacher_B, workers).values, everyone.own, weight))
+        return joined(self.compared(batches))
+
+    def compared(self, batches: Sequence[RelatedBatch]) -> list[TermResult]:
+        """The averages of the term, from the embeddings of every layer pair."""
+        return [batch.averaged(self.gap(batch.student, batch.teacher)) for batch in batches]
 
     @classmethod
     def needs_of(cls, settings: DistillSettings) -> tuple[Need, ...]:

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 from intra_search.config.settings import StudySettings
 from intra_search.config.study_file import StudyPlan
@@ -93,13 +94,7 @@ def _adopt_teacher(folder: StudyFolder, settings: StudySettings, home: str, obse
     """Copies a given teacher into the study, so that the study stays whole when the original goes."""
     uri = str(settings.teacher.checkpoint)
     bundle = read_bundle(Storage(uri), "")
-    known = tuple(row["name"] for row in bundle.about.get("classes", ()))
-    wanted = tuple(row.name for row in open_scenes(settings.scenes, "train").classes)
-    name = bundle.about["network"]["name"]
-    if known != wanted or name != settings.teacher.network:
-        found = f"{name} with {len(known)} classes"
-        rule = f"must be a {settings.teacher.network} with this study's {len(wanted)} classes"
-        raise CheckpointError(f"teacher.checkpoint = {uri}", rule, found, "train a teacher, or use teacher.init")
+    check_given_teacher(settings, bundle.about, [row.name for row in open_scenes(settings.scenes, "train").classes])
     path = f"{home}/{checkpoint_name(int(bundle.about['epoch']))}"
     write_bundle(folder.storage, path, bundle.files, bundle.about)
     metric = settings.search.objectives[0]
@@ -109,6 +104,17 @@ def _adopt_teacher(folder: StudyFolder, settings: StudySettings, home: str, obse
     folder.storage.write_json(f"{home}/record.json", record)
     observer.note(f"teacher taken from {uri} ({metric} {score_text(teacher.score)} where it was trained)")
     return teacher
+
+
+def check_given_teacher(settings: StudySettings, about: dict[str, Any], classes: Sequence[str]) -> None:
+    """Raises `CheckpointError` when `teacher.checkpoint` is another network, or was trained on other classes."""
+    known = [row["name"] for row in about.get("classes", ())]
+    name = about["network"]["name"]
+    if known != list(classes) or name != settings.teacher.network:
+        rule = f"must be a {settings.teacher.network} with this study's {len(classes)} classes: {', '.join(classes)}"
+        found = f"{name} with {len(known)}: {', '.join(known)}"
+        where = f"teacher.checkpoint = {settings.teacher.checkpoint}"
+        raise CheckpointError(where, rule, found, "train a teacher, or use teacher.init")
 
 
 def ensure_knowledge(

@@ -7,6 +7,7 @@ from typing import Protocol
 from intra_search.config.settings import StudySettings
 from intra_search.config.study_file import StudyPlan
 from intra_search.errors import CheckpointError, SettingError, StudyError
+from intra_search.knowledge.check import check_terms
 from intra_search.knowledge.spec import needs_of_space
 from intra_search.networks.checkpoint import read_checkpoint_about
 from intra_search.scenes.check import check_scenes
@@ -16,6 +17,7 @@ from intra_search.search.conductor import Conductor, Event
 from intra_search.search.mirrors import OptunaMirror, TensorBoardMirror
 from intra_search.search.preparation import (
     Observer,
+    check_given_teacher,
     ensure_baselines,
     ensure_knowledge,
     ensure_teacher,
@@ -40,7 +42,7 @@ def run_study(uri: str, plan: StudyPlan, observer: StudyObserver, *, address: st
         plan: settings and space; what they may change of a stored study is `CHANGEABLE`.
         address: Ray cluster to use; None starts one on this machine for this call. With "ray://..." all of this runs
             on the cluster, so `uri` and the scenes must be seen from there.
-        takeover: take a study on object storage from a driver that is gone.
+        takeover: take a study on shared or object storage from a driver that is gone; refused on a local disk.
 
     Raises `IntraSearchError` before anything is written when settings, scenes or the stored study do not fit.
     """
@@ -49,17 +51,21 @@ def run_study(uri: str, plan: StudyPlan, observer: StudyObserver, *, address: st
         run_on_head(address, on_head, observer)
         return
     settings = plan.settings
+    check_terms(plan.space)
     folder = StudyFolder(uri)
     train = _checked_scenes(settings, new_study=not folder.exists, observer=observer)
     fingerprint = train.fingerprint
     dumped = settings.model_dump(mode="json")
     folder.check(dumped, fingerprint)
-    _check_init(settings, with_teacher=not teacher_is_stored(folder, settings, fingerprint))
+    _check_init(settings, train, with_teacher=not teacher_is_stored(folder, settings, fingerprint))
     _check_batches(settings, num_scenes=len(train))
     with study_lock(folder.storage, takeover=takeover):
         folder.check(dumped, fingerprint)  # again: another driver may have begun the study since
         generation = folder.begin(dumped, plan.space.tables(), fingerprint)
         observer.note(f"generation {generation} of study {folder.storage.full_path()}")
+        leftovers = folder.storage.delete_leftovers()
+        if leftovers:
+            observer.note(f"removed {leftovers} half-written files or folders that killed processes left")
         search = _Search(folder, plan, generation, fingerprint, observer)
         if search.conductor.exhausted:
             observer.note("nothing is missing: all trials are finished")
@@ -156,17 +162,20 @@ def _check_batches(settings: StudySettings, num_scenes: int) -> None:
         raise SettingError("training.batch_size", "must give every worker a sample", found, "raise it")
 
 
-def _check_init(settings: StudySettings, *, with_teacher: bool) -> None:
-    """A start checkpoint must exist before a study begins; the teacher's no more once the study holds a teacher."""
+def _check_init(settings: StudySettings, train: SceneSet, *, with_teacher: bool) -> None:
+    """A start checkpoint must exist, and a given teacher fit, before a study begins; the teacher's no more once the
+    study holds a teacher."""
     given = {"student.init": settings.student.init}
     if with_teacher:
         given |= {"teacher.init": settings.teacher.init, "teacher.checkpoint": settings.teacher.checkpoint}
     for setting, uri in given.items():
         if uri is not None:
             try:
-                read_checkpoint_about(Storage(uri), "")
+                about = read_checkpoint_about(Storage(uri), "")
             except CheckpointError as error:
                 raise CheckpointError(f"{setting} = {uri}", error.rule, error.found, error.remedy) from None
+            if setting == "teacher.checkpoint":
+                check_given_teacher(settings, about, [row.name for row in train.classes])
 
 
 def _check_any_success(folder: StudyFolder, conductor: Conductor) -> None:

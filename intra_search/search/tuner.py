@@ -5,6 +5,7 @@ import logging
 import os
 import tempfile
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -47,13 +48,13 @@ def run_trials(conductor: Conductor, resources: ResourcesSettings, job: dict[str
         trainable = tune.with_resources(StudentTrainable, {"CPU": resources.cpus_per_worker, "GPU": gpus})
     # Its summary at the end misses the result files that we switched off.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
-    scheduler = _ConductedScheduler(conductor)
+    scheduler = _ConductedScheduler(conductor, resources.max_restarts)
     with tempfile.TemporaryDirectory(prefix="intra-search-tune-") as scratch:
         tuner = tune.Tuner(
             trainable,
             param_space={"job": job, "use_gpu": gpus > 0, "gpus_per_worker": gpus},
             tune_config=tune.TuneConfig(
-                search_alg=_ConductedSearcher(conductor, max_concurrent, resources.max_restarts),
+                search_alg=_ConductedSearcher(conductor, max_concurrent),
                 scheduler=scheduler,
                 num_samples=-1,
                 reuse_actors=resources.workers == 1,
@@ -208,12 +209,10 @@ def _job(config: dict[str, Any]) -> TrainingJob:
 class _ConductedSearcher(Searcher):  # type: ignore[misc]
     """Hands the conductor's assignments to Tune."""
 
-    def __init__(self, conductor: Conductor, max_concurrent: int, max_restarts: int) -> None:
+    def __init__(self, conductor: Conductor, max_concurrent: int) -> None:
         super().__init__(metric="training_iteration", mode="max")  # Tune wants a metric; nobody reads it
-        self._max_restarts = max_restarts
         self._conductor = conductor
         self._max_concurrent = max_concurrent
-        self._trials: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Any:
         if self._conductor.num_running >= self._max_concurrent:
@@ -221,13 +220,10 @@ class _ConductedSearcher(Searcher):  # type: ignore[misc]
         assignment = self._conductor.next()
         if assignment is None:
             return Searcher.FINISHED if self._conductor.exhausted else None
-        self._trials[trial_id] = assignment.trial
         return {"assignment": _plain(assignment)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        if error:
-            reason = f"its worker died {self._max_restarts + 1} times (resources.max_restarts = {self._max_restarts})"
-            self._conductor.lost(self._trials[trial_id], reason)
+        """Nothing: the scheduler has told the conductor."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher for its own restore, which we never use
@@ -242,13 +238,19 @@ class _ConductedSearcher(Searcher):  # type: ignore[misc]
 class _ConductedScheduler(FIFOScheduler):  # type: ignore[misc]
     """Brings each report to the conductor and its decision back to Tune."""
 
-    def __init__(self, conductor: Conductor) -> None:
+    def __init__(self, conductor: Conductor, max_restarts: int) -> None:
         super().__init__()
         self._conductor = conductor
+        self._max_restarts = max_restarts
         self.error: StorageError | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as the searcher's
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        # The searcher is told next, but of no error.
+        died = f"its worker died {trial.num_failures} times (resources.max_restarts = {self._max_restarts})"
+        self._conductor.lost(trial.config["assignment"]["trial"], f"{died}; last: {_last_error(trial)}")
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         if not self._conductor.is_running(trial.config["assignment"]["trial"]):
@@ -271,6 +273,16 @@ class _ConductedScheduler(FIFOScheduler):  # type: ignore[misc]
         decision = self._conductor.report(number, report)
         # A trial that has finished leaves by itself; stopping it would kill a group while it cleans up.
         return str(TrialScheduler.CONTINUE if decision == "continue" or report.finished else TrialScheduler.STOP)
+
+
+def _last_error(trial: Trial) -> str:
+    """What ended a trial's worker the last time, in one line; Tune appends the text of every failure to a file."""
+    try:
+        text = Path(trial.error_file or "").read_text(encoding="utf-8")
+    except OSError:
+        return "unknown"
+    _, _, last = text.rpartition("Failure #")[2].partition("\n")
+    return " ".join(last.split())
 
 
 def _plain(assignment: Assignment) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""One driver per study: `flock` on local disks; on object storage a lease, which is best effort."""
+"""One driver per study: `flock` on local disks, a lease on shared file systems and object storage.
+
+A lease is best effort. Whether `flock` reaches the other machines depends on how a shared file system was mounted (NFS
+before version 4, `nolock`, Lustre without `-o flock`), and there is no way to ask; a lease works on all of them.
+"""
 
 import fcntl
 import getpass
@@ -13,6 +17,7 @@ from types import TracebackType
 from typing import IO, Any, Protocol
 
 from intra_search.errors import StorageError, StudyError
+from intra_search.store.mounts import shared_file_system
 from intra_search.store.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -34,15 +39,28 @@ class StudyLock(Protocol):
 
 
 def study_lock(storage: Storage, *, takeover: bool = False) -> StudyLock:
-    """The lock that fits the storage. `takeover` ignores another driver's lease; a local lock cannot be taken over."""
-    return _FileLock(storage) if storage.is_local else _Lease(storage, takeover)
+    """The lock that fits the storage. `takeover` ignores another driver's lease.
+
+    Raises `StudyError` for `takeover` where the lock is no lease: it is free as soon as its owner has ended.
+    """
+    if _has_lease(storage):
+        return _Lease(storage, takeover)
+    if takeover:
+        rule = "--takeover is for studies on shared or object storage"
+        remedy = "leave it out: the lock of a local study is free as soon as its driver has ended"
+        raise StudyError(storage.full_path(), rule, "a local folder", remedy)
+    return _FileLock(storage)
+
+
+def _has_lease(storage: Storage) -> bool:
+    return not storage.is_local or shared_file_system(storage.full_path()) is not None
 
 
 def lock_owner(storage: Storage) -> dict[str, Any] | None:
     """Who holds the study now; None when nobody does."""
     if not storage.exists("lock"):
         return None
-    if not storage.is_local:
+    if _has_lease(storage):
         owner = _read_lease(storage)
         return owner if owner is not None and time.time() - owner["renewed"] < LEASE_SECONDS else None
     with open(storage.full_path("lock")) as file:
@@ -121,6 +139,10 @@ class _Lease:
         owner = _read_lease(self._storage)
         if owner is None or owner["token"] != self._token:
             raise _held(self._storage.full_path(), owner or {}, "another driver started at the same moment")
+        logger.info(
+            "The study is held by a lease, which is best effort on shared storage: free %.0f s after this driver's end",
+            LEASE_SECONDS,
+        )
         self._renewer.start()
         return self
 

@@ -122,6 +122,26 @@ class Storage:
             elif kind == fs.FileType.File:
                 self._fs.delete_file(self._at(path))
 
+    def delete_leftovers(self) -> int:
+        """Removes what killed writers left under temporary names, anywhere below; returns how many there were.
+
+        For the driver that holds the study, before it starts any writer: of an earlier generation's writers that may
+        still be alive, nothing is wanted. Object storage has no temporary names.
+        """
+        if not self.is_local:
+            return 0
+        found = []
+        for folder, folders, files in os.walk(self._root):
+            # The study's lease may be under way; it is written by whoever asks for the study.
+            left = [
+                name for name in (*folders, *files) if name.startswith(".tmp-") and not name.startswith(".tmp-lock-")
+            ]
+            folders[:] = [name for name in folders if not name.startswith(".tmp-")]
+            found += [os.path.relpath(os.path.join(folder, name), self._root) for name in left]
+        for path in found:
+            self.delete(path)
+        return len(found)
+
     def _at(self, path: str) -> str:
         # A bundle that is the storage's own folder has an empty path; object storage refuses empty parts.
         return f"{self._root}/{path.lstrip('/')}" if path else self._root

@@ -1,5 +1,6 @@
 """The workers of one training: how many, which one is this, and sums over all of them."""
 
+import hashlib
 import os
 import socket
 from typing import NamedTuple
@@ -35,15 +36,22 @@ def describe_workers(world: World) -> list[str]:
 
 
 def check_replicas(network: nn.Module, world: World) -> None:
-    """Raises `RuntimeError` unless all workers hold the same weights, to the bit: a guard on the summed gradients."""
+    """Raises `RuntimeError` unless all workers hold the same weights and buffers, to the bit: a guard on the summed
+    gradients and the global BatchNorm. Costs a copy to the host and a checksum of it, 24 ms for ERFNet's 8 MB."""
     if world.size == 1:
         return
-    sums = torch.stack([parameter.detach().double().sum() for parameter in network.parameters()])
-    highest, lowest = sums.clone(), sums.clone()
-    dist.all_reduce(highest, dist.ReduceOp.MAX)
-    dist.all_reduce(lowest, dist.ReduceOp.MIN)
-    if not torch.equal(highest, lowest):
-        raise RuntimeError(f"the {world.size} workers' weights differ by up to {float((highest - lowest).max()):.3g}")
+    own = {name: _checksum(tensor) for name, tensor in network.state_dict().items()}
+    workers: list[dict[str, bytes]] = [{}] * world.size
+    dist.all_gather_object(workers, own)
+    differing = [name for name in own if len({sums.get(name) for sums in workers}) > 1]
+    if differing:
+        where = f"{len(differing)} of {len(own)} tensors, first in {differing[0]}"
+        raise RuntimeError(f"the {world.size} workers' networks differ in {where}")
+
+
+def _checksum(tensor: Tensor) -> bytes:
+    data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return hashlib.blake2b(data.numpy().data, digest_size=16).digest()
 
 
 def current_world() -> World:

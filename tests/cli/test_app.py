@@ -129,6 +129,17 @@ def check_refusal(answer: Answer, *words: str) -> None:
         (["training.batch_size=500"], ("training.batch_size", "500")),
         (["teacher.init=/no/such/checkpoint"], ("teacher.init", "/no/such/checkpoint")),
         (["student.network=unet"], ("student.network", "erfnet")),
+        (["distill.affinity.orders=[1, 7]"], ("distill.affinity", "subset of 1..6", "[1, 7]")),
+        (["distill.affinity.kernel_size=4"], ("distill.affinity", "kernel_size must be odd", "4")),
+        (
+            ["distill.layers=[['block9', 'block3']]"],
+            ("distill.layers", "block9", "student's", "block1, block2, block3"),
+        ),
+        (["distill.layers=[['block2', 'layer4']]"], ("distill.layers", "layer4", "teacher's", "block1", "block5")),
+        (["distill.layers=[]"], ("distill.layers", "add a pair")),
+        (["distill.sad.weight=1", "distill.sad.blocks=['block1', 'block7']"], ("distill.sad.blocks", "block7")),
+        (["distill.dks.weight=1", "distill.dks.blocks=['up']"], ("distill.dks.blocks", "'up'", "block1, block2")),
+        (["distill.fsp.weight=1", "distill.layer_weights=[1.0, 0.0]"], ("distill.layers", "two pairs")),
     ],
 )
 def test_bad_settings_are_refused(
@@ -137,6 +148,46 @@ def test_bad_settings_are_refused(
     file = write_study(tmp_path / "study.toml", roads)
     arguments = [part for setting in settings for part in ("--set", setting)]
     check_refusal(call("run", file, "--study", tmp_path / "study", *arguments), *words)
+    assert not (tmp_path / "study").exists()
+
+
+def test_layers_that_one_network_of_the_space_lacks_are_refused(
+    call: Callable[..., Answer], roads: Path, tmp_path: Path
+) -> None:
+    """`block5` exists in a student of this space, in the other it does not."""
+    space = {"student.network": {"kind": "choice", "values": ["resnet18", "erfnet"]}}
+    distill = {"layers": [["block5", "block5"]]}
+    file = write_study(tmp_path / "study.toml", roads, space=space, points=[], distill=distill)
+    for arguments in (("--study", tmp_path / "study"), ("--dry-run",)):
+        check_refusal(call("run", file, *arguments), "distill.layers", "block5", "block1, block2, block3")
+    assert not (tmp_path / "study").exists()
+    space["student.network"]["values"] = ["resnet18"]
+    options = {"student": {"network": "resnet18"}, "distill": distill}
+    file = write_study(tmp_path / "study.toml", roads, space=space, points=[], **options)
+    assert call("run", file, "--dry-run").code == 0
+
+
+def test_a_given_teacher_of_other_classes_is_refused(call: Callable[..., Answer], roads: Path, tmp_path: Path) -> None:
+    from intra_search.store.bundle import write_bundle
+    from intra_search.store.storage import Storage
+
+    classes = [{"name": "background"}, {"name": "line"}]
+    about = {"network": {"name": "pspnet_resnet18", "options": {}}, "classes": classes, "epoch": 1, "history": []}
+    write_bundle(Storage(str(tmp_path)), "teacher", {"network.pt": b"weights"}, about)
+    file = write_study(tmp_path / "study.toml", roads, teacher={"checkpoint": str(tmp_path / "teacher")})
+    words = (
+        "teacher.checkpoint",
+        "3 classes: background, line, dash",
+        "found pspnet_resnet18 with 2",
+        "train a teacher",
+    )
+    check_refusal(call("run", file, "--study", tmp_path / "study"), *words)
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_local_study_cannot_be_taken_over(call: Callable[..., Answer], roads: Path, tmp_path: Path) -> None:
+    file = write_study(tmp_path / "study.toml", roads)
+    check_refusal(call("run", file, "--study", tmp_path / "study", "--takeover"), "--takeover", "local", "leave it out")
     assert not (tmp_path / "study").exists()
 
 

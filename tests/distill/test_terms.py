@@ -1,10 +1,15 @@
 """Contract of every term in the table, through the objective and alone."""
 
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.func import functional_call
 from torch.testing import assert_close
 
 from intra_search.config.settings import DistillSettings, StudySettings, with_overrides
@@ -21,19 +26,34 @@ STUDENT_CHANNELS = {"block1": 4, "block2": 5, "block3": 6}
 TEACHER_CHANNELS = {"block1": 4, "block2": 6, "block3": 7, "block4": 8, "block5": 9}
 STRIDES = {"block1": 2, "block2": 4, "block3": 8, "block4": 8, "block5": 8}
 
-every_term = pytest.mark.parametrize("name", list(TERMS))
+VARIANTS: dict[str, dict[str, Any]] = {
+    "affinity of soft regions, literal": {"masks": "soft", "variant": "literal", "absent": "counted"},
+    "affinity in the foreground, orders to 6": {"background": False, "orders": [1, 4, 5, 6], "resize": "bilinear"},
+    "cwd of features": {"on": "features"},
+    "skd of pairs": {"pixel_weight": 0.0, "nodes": 3},
+    "irg with transformation": {"transformation_weight": 1.0},
+}
+"""Options that make another loss of a term, whose name comes first."""
+
+every_term = pytest.mark.parametrize("name", [*TERMS, *VARIANTS])
+
+
+def term_of(name: str) -> str:
+    return name.split()[0]
 
 
 def only(name: str, **options: Any) -> DistillSettings:
-    """Settings where one term alone is on."""
-    overrides = {f"distill.{other}.weight": 0.0 for other in TERMS} | {f"distill.{name}.weight": 1.0}
+    """Settings where one term, or a variant of one, is on alone."""
+    term = term_of(name)
+    overrides = {f"distill.{other}.weight": 0.0 for other in TERMS} | {f"distill.{term}.weight": 1.0}
+    overrides |= {f"distill.{term}.{option}": value for option, value in VARIANTS.get(name, {}).items()}
     overrides |= {f"distill.{path}": value for path, value in options.items()}
     return with_overrides(StudySettings(), overrides).distill
 
 
-def build(settings: DistillSettings, name: str) -> Term:
+def build(settings: DistillSettings, name: str, num_classes: int = NUM_CLASSES) -> Term:
     torch.manual_seed(0)
-    return TERMS[name](settings, TermContext(NUM_CLASSES, STUDENT_CHANNELS, TEACHER_CHANNELS)).double()
+    return TERMS[term_of(name)](settings, TermContext(num_classes, STUDENT_CHANNELS, TEACHER_CHANNELS)).double()
 
 
 def output(seed: int, channels: dict[str, int], batch: int = 3) -> NetworkOutput:
@@ -59,8 +79,10 @@ def repeat(output: NetworkOutput, times: int) -> NetworkOutput:
     return NetworkOutput(output.logits.repeat(times, 1, 1, 1), features)
 
 
-def value_of(term: Term, student: NetworkOutput, teacher: NetworkOutput, labels: Tensor) -> Tensor:
-    answers = teacher_answers(term.needs_of(term.settings), teacher, labels, NUM_CLASSES)
+def value_of(
+    term: Term, student: NetworkOutput, teacher: NetworkOutput, labels: Tensor, num_classes: int = NUM_CLASSES
+) -> Tensor:
+    answers = teacher_answers(term.needs_of(term.settings), teacher, labels, num_classes)
     sums, counts = term(student, answers, labels)
     assert sums.shape == counts.shape == (len(sums),)
     assert not counts.requires_grad
@@ -87,6 +109,7 @@ def test_gradient_reaches_the_student_only(name: str) -> None:
 
 @every_term
 def test_gradcheck(name: str) -> None:
+    """Of logits, features and adapters. Targets that a term takes from the student itself are held: see `held`."""
     term = build(only(name), name)
     student, teacher, labels = (
         output(1, STUDENT_CHANNELS, batch=2),
@@ -94,15 +117,46 @@ def test_gradcheck(name: str) -> None:
         labels_of(0, 2),
     )
     answers = teacher_answers(term.needs_of(term.settings), teacher, labels, NUM_CLASSES)
-    names = list(student.features)
+    features, parameters = list(student.features), dict(term.named_parameters())
 
-    def value(logits: Tensor, *features: Tensor) -> Tensor:
-        sums, counts = term(NetworkOutput(logits, dict(zip(names, features, strict=True))), answers, labels)
+    def value(logits: Tensor, *leaves: Tensor) -> Tensor:
+        own = NetworkOutput(logits, dict(zip(features, leaves, strict=False)))
+        weights = dict(zip(parameters, leaves[len(features) :], strict=True))
+        sums, counts = functional_call(term, weights, (own, answers, labels))
         return (sums / counts.clamp_min(1)).sum()
 
-    if name in ("sad", "dks"):
-        pytest.skip("teaches itself: its targets are detached, so the value's derivative is not its gradient")
-    assert torch.autograd.gradcheck(value, (student.logits, *student.features.values()), fast_mode=True)
+    inputs = (student.logits, *student.features.values(), *parameters.values())
+    with held(term, value, inputs):
+        assert torch.autograd.gradcheck(value, inputs, fast_mode=True)
+
+
+@contextmanager
+def held(term: Term, value: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Iterator[None]:
+    """Gives a term that teaches itself the targets of the given inputs, whatever it is called with afterwards.
+
+    Such targets are detached, so that the derivative of the value, which moves them, is not the gradient.
+    """
+    module = sys.modules[type(term).__module__]
+    gap = {"sad": "attention_gap", "dks": "kd_gap"}.get(module.__name__.rpartition(".")[2])
+    if gap is None:
+        yield
+        return
+    original, targets = getattr(module, gap), []
+
+    def recording(own: Tensor, target: Tensor, *rest: Any) -> Tensor:
+        targets.append(target.detach())
+        return original(own, target, *rest)
+
+    calls = itertools.count()
+
+    def repeating(own: Tensor, target: Tensor, *rest: Any) -> Tensor:
+        return original(own, targets[next(calls) % len(targets)], *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, gap, recording)
+        value(*inputs)
+        patch.setattr(module, gap, repeating)
+        yield
 
 
 @every_term
@@ -125,12 +179,12 @@ def test_batch_repetition_is_irrelevant(name: str) -> None:
     assert_close(twice, once)
 
 
-@every_term
+@pytest.mark.parametrize(
+    "name", [name for name in (*TERMS, *VARIANTS) if not issubclass(TERMS[term_of(name)], RelationTerm)]
+)
 def test_sums_and_counts_of_parts_add_up(name: str) -> None:
-    """What lets two workers equal one."""
+    """What lets two workers equal one. Terms that relate images exchange them instead: `test_two_workers`."""
     term = build(only(name), name)
-    if isinstance(term, RelationTerm):
-        pytest.skip("compares images with each other: see test_two_workers")
     student, teacher, labels = output(1, STUDENT_CHANNELS), output(2, TEACHER_CHANNELS), labels_of()
     answers = teacher_answers(term.needs_of(term.settings), teacher, labels, NUM_CLASSES)
     whole = term(student, answers, labels)
@@ -194,16 +248,48 @@ def test_extremes_stay_finite_under_autocast(name: str) -> None:
             outputs.append(NetworkOutput((scale * wide.logits).detach().bfloat16().requires_grad_(), features))
         with torch.autocast("cpu", dtype=torch.bfloat16):
             value = value_of(term, *outputs, labels_of(batch=1))
-        assert value.dtype == torch.float32
+        assert value.dtype == (torch.float64 if "literal" in name else torch.float32)
         assert value.isfinite()
         assert all(gradient.isfinite().all() for gradient in gradients(value, outputs[0]))
 
 
 @every_term
+@pytest.mark.parametrize("num_classes", [2, 150])
+def test_few_and_many_classes_stay_finite(name: str, num_classes: int) -> None:
+    term = build(only(name), name, num_classes).float()
+    labels = torch.arange(24).view(1, 4, 6) * 7 % num_classes
+    labels = labels.repeat_interleave(8, dim=1).repeat_interleave(8, dim=2)
+    outputs = []
+    for seed, channels in ((1, STUDENT_CHANNELS), (2, TEACHER_CHANNELS)):
+        drawn = output(seed, channels, batch=1)
+        logits = torch.randn(1, num_classes, 32, 48, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+        features = {key: value.detach().float().requires_grad_() for key, value in drawn.features.items()}
+        outputs.append(NetworkOutput(logits, features))
+    value = value_of(term, *outputs, labels, num_classes)
+    assert value.isfinite()
+    assert all(gradient.isfinite().all() for gradient in gradients(value, outputs[0]))
+
+
+@every_term
+def test_order_of_classes_is_irrelevant(name: str) -> None:
+    options = {"affinity.background": True} if term_of(name) == "affinity" else {}  # else class 0 is another matter
+    term = build(only(name, **options), name)
+    student, teacher, labels = output(1, STUDENT_CHANNELS), output(2, TEACHER_CHANNELS), labels_of()
+    value = value_of(term, student, teacher, labels)
+    order = torch.tensor([2, 0, 3, 1])
+    renamed = torch.full((256,), 255)
+    renamed[order] = torch.arange(NUM_CLASSES)
+    with torch.no_grad():
+        for classifier in getattr(term, "classifiers", []):
+            classifier.weight.copy_(classifier.weight[order])
+            classifier.bias.copy_(classifier.bias[order])
+    permuted = [NetworkOutput(network.logits[:, order], network.features) for network in (student, teacher)]
+    assert_close(value_of(term, *permuted, renamed[labels]), value)
+
+
+@pytest.mark.parametrize("name", [name for name in (*TERMS, *VARIANTS) if needs_of(only(name))])
 def test_missing_knowledge_is_named(name: str) -> None:
     settings = only(name)
-    if not needs_of(settings):
-        pytest.skip("asks nothing of the teacher")
     with pytest.raises(KnowledgeError, match="knowledge: must hold"):
         build(settings, name)(output(1, STUDENT_CHANNELS), {}, labels_of())
 
@@ -223,9 +309,12 @@ def test_student_equal_to_teacher_costs_nothing(name: str) -> None:
     assert value_of(term, network, network, labels_of()).item() == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.parametrize("name", ["affinity"])
+@pytest.mark.parametrize("name", ["affinity", "ifvd"])
 def test_ignored_pixels_and_features_under_them_are_irrelevant(name: str) -> None:
-    term = build(only(name, **{"affinity.kernel_size": 1}), name)
+    """On layers whose cells are wholly ignored or not at all, so without resizing between the networks."""
+    term = build(
+        only(name, **{"affinity.kernel_size": 1, "layers": [["block2", "block2"], ["block3", "block5"]]}), name
+    )
     student, teacher, labels = output(1, STUDENT_CHANNELS), output(2, TEACHER_CHANNELS), labels_of()
     value = value_of(term, student, teacher, labels)
     disturbed = []
@@ -238,7 +327,7 @@ def test_ignored_pixels_and_features_under_them_are_irrelevant(name: str) -> Non
     assert_close(value_of(term, *disturbed, labels), value)
 
 
-@pytest.mark.parametrize("name", ["affinity", "attention"])
+@pytest.mark.parametrize("name", sorted({*TERMS, *VARIANTS} - {"kd", "cwd", "dist", "sad", "dks"}))
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
@@ -248,4 +337,11 @@ def test_ignored_pixels_and_features_under_them_are_irrelevant(name: str) -> Non
 )
 def test_unknown_layers_are_named(name: str, layers: list[list[str]], message: str) -> None:
     with pytest.raises(SettingError, match=message):
-        build(only(name, layers=layers), name)
+        build(only(name, layers=[*layers, ["block3", "block5"]]), name)
+
+
+@pytest.mark.parametrize("name", ["fsp", "neighbour", "irg with transformation"])
+def test_neighbours_need_two_layers(name: str) -> None:
+    settings = only(name, layer_weights=[1.0, 0.0])
+    with pytest.raises(SettingError, match="must hold two pairs of weight above 0"):
+        build(settings, name)

@@ -6,6 +6,7 @@ Each process runs this file as a script; the same function gives the reference i
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -21,17 +22,31 @@ from intra_search.networks import NetworkOutput, build_network
 
 K = 4
 TEACHER_CHANNELS = {"block2": 6, "block3": 7}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "balanced": {"balance": "gradient"},
+    "other losses": {
+        "affinity.masks": "soft",
+        "affinity.absent": "counted",
+        "affinity.variant": "sketch",
+        "cwd.on": "features",
+        "irg.transformation_weight": 1.0,
+        "dks.blocks": ["block2", "block3"],
+    },
+}
+"""Options of the terms, all of which are on."""
 SHARES = {1: [slice(0, 4)], 2: [slice(0, 3), slice(3, 4)]}
 
 
 class Step(nn.Module):
-    def __init__(self, rank: int, world_size: int, balance: str) -> None:
+    def __init__(self, rank: int, world_size: int, variant: str) -> None:
         super().__init__()
         torch.manual_seed(0)
         # In eval mode: BatchNorm over the global batch is another room's business.
         self.network = build_network("erfnet", K, width=0.25, blocks=(1, 1)).eval()
         overrides = {f"distill.{name}.weight": 0.5 for name in TERMS}
-        overrides |= {"distill.layers": [["block2", "block2"], ["block3", "block3"]], "distill.balance": balance}
+        overrides |= {"distill.layers": [["block2", "block2"], ["block3", "block3"]]}
+        overrides |= {f"distill.{path}": value for path, value in VARIANTS[variant].items()}
         settings = with_overrides(StudySettings(), overrides)
         self.objective = Objective(
             settings.distill,
@@ -62,9 +77,9 @@ def all_reduce(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def run(rank: int, world_size: int, balance: str) -> dict[str, Tensor]:
+def run(rank: int, world_size: int, variant: str) -> dict[str, Tensor]:
     """One step; gradients, parts and weights."""
-    step = Step(rank, world_size, balance).double()
+    step = Step(rank, world_size, variant).double()
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(4, 3, 32, 48, generator=generator, dtype=torch.float64)
     labels = torch.randint(0, K, (4, 32, 48), generator=generator)
@@ -101,9 +116,8 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
 
 
 def run_all(rank: int, world_size: int) -> dict[str, Tensor]:
-    """Plain weights, and weights in units of the task's gradient."""
-    found = {balance: run(rank, world_size, balance) for balance in ("none", "gradient")}
-    return {f"{balance}: {key}": value for balance, values in found.items() for key, value in values.items()}
+    """One step of every variant."""
+    return {f"{variant}: {key}": value for variant in VARIANTS for key, value in run(rank, world_size, variant).items()}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """A whole study through the command line: run, refuse, resume, extend, fail one trial."""
 
 import json
+import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -86,9 +88,13 @@ def test_a_killed_driver_is_resumed_by_the_same_command(command: Command, roads:
     finished = (study / "trials/00000/record.json").read_bytes()
     assert json.loads(finished)["state"] == "done"
     assert read_record(study, 1)["state"] == "running"
+    half_written = study / "trials/00001/gen-1/.tmp-checkpoint-000099-0"
+    half_written.mkdir()
 
     output = command.run("run", str(file), "--study", str(study))
     assert "trial 1 resumed" in output
+    assert re.search(r"removed \d+ half-written files", output)
+    assert not half_written.exists()
     assert (study / "trials/00000/record.json").read_bytes() == finished
     history = read_history(study, 1)
     assert [row["epoch"] for row in history] == list(range(1, 31))
@@ -129,15 +135,48 @@ def test_a_trial_that_diverges_fails_and_the_search_goes_on(command: Command, ro
     assert status["best"]["trial"] != 1
 
 
-def test_a_held_study_names_its_owner(command: Command, roads: Path, tmp_path: Path) -> None:
+def test_a_held_study_names_its_owner_and_a_trial_whose_worker_keeps_dying_fails(
+    command: Command, roads: Path, tmp_path: Path
+) -> None:
     study = tmp_path / "study"
-    file = write_study(tmp_path / "study.toml", roads, training={"epochs": 100, "batch_size": 2})
+    training, search = {"epochs": 500, "batch_size": 2}, {"num_trials": 1}
+    file = write_study(tmp_path / "study.toml", roads, training=training, search=search, resources={"max_restarts": 1})
     driver = command.start("run", str(file), "--study", str(study))
     try:
         wait_for(study / "generation")
         output = command.run("run", str(file), "--study", str(study), code=2)
         assert f"pid {driver.pid}" in output
         assert len(output.strip().splitlines()) == 2  # the data set's line and the refusal
+        killed: set[int] = set()
+        for _ in range(2):
+            killed.add(kill_worker(command, killed))
+        output, _ = driver.communicate(timeout=120)
     finally:
         driver.kill()
         driver.communicate()
+    assert len(killed) == 2
+    record = read_record(study, 0)
+    assert record["state"] == "failed"
+    assert record["epochs"] == len(read_history(study, 0)) > 0
+    assert record["reason"].startswith("its worker died 2 times (resources.max_restarts = 1); last: ")
+    assert "SIGKILL" in record["reason"]
+    # No other trial is left, so the study has failed, for that reason.
+    assert driver.returncode == 2
+    assert record["reason"] in output.replace("\n", " ")
+
+
+def kill_worker(command: Command, others: set[int]) -> int:
+    """Kills the process that trains a student, once it is one that was not killed before."""
+    deadline = time.monotonic() + 120
+    folder = f"RAY_TMPDIR={command.environment['RAY_TMPDIR']}".encode()
+    while time.monotonic() < deadline:
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                training = b"ray::StudentTrainable.train" in (process / "cmdline").read_bytes()
+                if training and folder in (process / "environ").read_bytes() and int(process.name) not in others:
+                    os.kill(int(process.name), signal.SIGKILL)
+                    return int(process.name)
+            except OSError:
+                continue  # it ended while we looked
+        time.sleep(0.2)
+    raise AssertionError("no worker trains")

@@ -16,7 +16,7 @@ import pytest
 from pyarrow import fs
 
 from intra_search.errors import StorageError, StudyError
-from intra_search.store import lock
+from intra_search.store import lock, mounts
 from intra_search.store.lock import LEASE_SECONDS, lock_owner, study_lock
 from intra_search.store.storage import Storage
 
@@ -155,6 +155,36 @@ def far(tmp_path: Path) -> Storage:
     storage = Storage(tmp_path)
     storage._fs, storage._root = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), "study"
     return storage
+
+
+@pytest.fixture
+def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
+    """A local path on what the table of mounts calls NFS."""
+    table = tmp_path / "mounts"
+    table.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/export {tmp_path / 'nfs'} nfs4 rw 0 0\n")
+    monkeypatch.setattr(mounts, "TABLE", table)
+    return Storage(tmp_path / "nfs" / "study")
+
+
+def test_a_shared_folder_has_a_lease(shared: Storage, clock: Clock) -> None:
+    """As object storage: its owner may be on another machine, where no lock of ours can be asked for."""
+    with study_lock(shared):
+        owner = lock_owner(shared)
+        assert owner is not None
+        assert owner["token"]
+        with pytest.raises(StudyError, match=rf"pid {os.getpid()}.*--takeover"):
+            study_lock(shared).__enter__()
+        with study_lock(shared, takeover=True):
+            taken = lock_owner(shared)
+            assert taken is not None
+            assert taken["token"] != owner["token"]
+    assert lock_owner(shared) is None
+
+
+def test_a_local_lock_cannot_be_taken_over(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="--takeover is for studies on shared or object storage, found a local folder"):
+        study_lock(Storage(tmp_path / "study"), takeover=True)
+    assert not (tmp_path / "study").exists()
 
 
 def test_a_lease_is_held_named_and_given_back(far: Storage, clock: Clock) -> None:

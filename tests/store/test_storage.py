@@ -136,6 +136,23 @@ def test_a_device_that_is_really_full(tmp_path: Path, monkeypatch: pytest.Monkey
         Storage(tmp_path).write_bytes("record", b"x" * 100_000)
 
 
+def test_leftovers_of_killed_writers_are_removed(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    write_bundle(storage, "trials/00001/gen-1/checkpoint-000001", {"x": b"1"}, {})
+    storage.write_bytes("study.toml", b"kept")
+    kept = files_below(tmp_path)
+    for name in (".tmp-study.toml-1", "trials/00001/.tmp-record.json-2", "knowledge/a/.tmp-shard-3/x/.tmp-manifest-4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"half")
+    (tmp_path / "trials/00001/gen-1/.tmp-checkpoint-000002-5").mkdir()
+    (tmp_path / ".tmp-lock-6").write_bytes(b"a lease under way")
+    assert storage.delete_leftovers() == 4  # a folder with all that is in it is one
+    assert files_below(tmp_path) == sorted([*kept, ".tmp-lock-6"])
+    assert not (tmp_path / "trials/00001/gen-1/.tmp-checkpoint-000002-5").exists()
+    assert storage.delete_leftovers() == 0
+    assert Storage(tmp_path / "nothing").delete_leftovers() == 0
+
+
 def run_killed(script: str, folder: Path, seconds: float) -> None:
     """Runs a writer until it has begun, and kills it some time later."""
     process = subprocess.Popen([sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE)

@@ -1,15 +1,20 @@
-"""IRG: instance relations (Liu et al. 2019). Unverified: the paper relates frames of a video, here a batch."""
+"""IRG: instance relations (Liu et al. 2019), as the baseline of Hou et al. 2020. Unverified.
+
+Of the source only its loss on distance maps is known from code (`PUBLISHED_WEIGHTS`). The road-marking paper relates
+three consecutive frames, here the images of a batch; how it takes the transformation between layers is not known.
+"""
 
 # B images, C channels
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from torch import Tensor
 
 from intra_search.config.settings import DistillSettings
 from intra_search.distill.needs import Need, feature_of
-from intra_search.distill.term import RelationTerm
+from intra_search.distill.term import RelatedBatch, RelationTerm, TermContext, TermResult
 from intra_search.distill.unit import full_precision
 from intra_search.networks.output import NetworkOutput
 
@@ -49,11 +54,18 @@ class PooledNeed(Need):
 
 
 class IRGTerm(RelationTerm):
-    """Mean squared gap of distance matrices, summed over layer pairs.
+    """Mean squared gap of distance matrices D, summed over layer pairs (the edges of the paper's graph), plus
+    `transformation_weight` times that of D' - D, summed over consecutive pairs (its edge transformation: how relations
+    change from one layer to the next; unverified).
 
-    Of the paper's graph only the relations between instances are here: its vertices (features) are FitNet's, and its
-    transformations between layers need equal channels.
+    The graph's vertices (features) are FitNet's, and their transformation needs equal channels in all layers, so
+    neither is here.
     """
+
+    def __init__(self, settings: DistillSettings, context: TermContext) -> None:
+        super().__init__(settings, context)
+        if settings.irg.transformation_weight > 0:
+            self._check_neighbours()
 
     @classmethod
     def need(cls, settings: DistillSettings, layer: str) -> PooledNeed:
@@ -64,3 +76,13 @@ class IRGTerm(RelationTerm):
 
     def gap(self, student: Tensor, teacher: Tensor) -> Tensor:
         return (distance_matrix(student) - distance_matrix(teacher)).square().mean(dim=1)
+
+    def compared(self, batches: Sequence[RelatedBatch]) -> list[TermResult]:
+        results = super().compared(batches)
+        factor = self.settings.irg.transformation_weight
+        if factor > 0:
+            for shallow, deep in pairwise(batches):
+                student_BB = distance_matrix(deep.student) - distance_matrix(shallow.student)
+                teacher_BB = distance_matrix(deep.teacher) - distance_matrix(shallow.teacher)
+                results.append(deep.averaged((student_BB - teacher_BB).square().mean(dim=1), factor))
+        return results

@@ -1,0 +1,46 @@
+"""Which kind of file system a folder lies on: some are shared by machines, and their file locks cannot be trusted."""
+
+import re
+from pathlib import Path
+
+TABLE = Path("/proc/mounts")
+"""The kernel's table of mounts; a system without it is taken for local."""
+
+SHARED = frozenset(
+    "9p afs beegfs ceph cifs coda fhgfs gfs2 glusterfs gpfs lustre mmfs ncpfs nfs nfs3 nfs4 ocfs2 orangefs panfs pvfs2 "
+    "smb2 smb3 smbfs virtiofs wekafs".split()
+)
+"""Types that several machines may mount at once. Of FUSE's, all are taken for shared but those in `LOCAL_FUSE`."""
+LOCAL_FUSE = frozenset(("fuseblk", "fuse.fuse-overlayfs", "fuse.ntfs-3g", "fuse.mergerfs", "fuse.lxcfs"))
+
+
+def shared_file_system(folder: str | Path) -> str | None:
+    """Type of the file system that holds a folder, such as `nfs4`, if other machines may mount it, too; else None.
+
+    The folder need not exist yet.
+    """
+    kind = _kind_of(Path(folder).resolve(), _mounts())
+    of_fuse = kind.startswith("fuse") and kind not in LOCAL_FUSE
+    return kind if kind in SHARED or of_fuse else None
+
+
+def _kind_of(folder: Path, mounts: list[tuple[Path, str]]) -> str:
+    holding = [(len(place.parts), kind) for place, kind in mounts if folder.is_relative_to(place)]
+    # The deepest mount holds it; of several at one place, the last.
+    deepest = max((depth for depth, _ in holding), default=0)
+    return next((kind for depth, kind in reversed(holding) if depth == deepest), "")
+
+
+def _mounts() -> list[tuple[Path, str]]:
+    """(mount point, type) in order of mounting."""
+    try:
+        lines = TABLE.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return []
+    rows = [line.split(" ") for line in lines]
+    return [(Path(_plain(row[1])), row[2]) for row in rows if len(row) > 2]
+
+
+def _plain(name: str) -> str:
+    """The kernel writes blanks and backslashes as octal numbers."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), name)
