@@ -124,6 +124,8 @@ class PSPNetOptions(Settings):
     head_channels: int = Field(default=512, ge=8)
     """Channels of each pyramid branch and of the head's convolution (512 in the authors' code)."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    layout: Literal["paper", "authors"] = "paper"
+    """`authors` computes as their code does, for `teacher.checkpoint` with their released weights; it has no bins."""
 
 
 class TeacherSettings(Settings):
@@ -133,9 +135,21 @@ class TeacherSettings(Settings):
     options: PSPNetOptions = PSPNetOptions()
     init: str | None = None
     """Checkpoint to start the teacher's training from (path or URI of a checkpoint folder of this tool)."""
+    pretrained: Literal["imagenet"] | None = None
+    """Start the backbone from torchvision's ImageNet weights, which it fetches into torch's cache (`TORCH_HOME`)."""
     checkpoint: str | None = None
-    """A trained teacher's checkpoint; nothing is trained then."""
+    """A trained teacher's checkpoint; nothing is trained then. A folder of this tool, or a file (`.pth`, `.pth.tar`,
+    `.pt`) with the PSPNet of the authors' code; that one needs `options.layout = "authors"`."""
+    allow_weak: bool = False
+    """Go on with a teacher that does not beat the plain student on `val`; the comparison is recorded either way."""
     training: TrainingSettings = TrainingSettings()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        starts = [name for name in ("init", "pretrained", "checkpoint") if getattr(self, name) is not None]
+        if len(starts) > 1:
+            raise ValueError(f"the teacher has one origin, got {' and '.join(starts)}")
+        return self
 
 
 class StudentSettings(Settings):

@@ -21,7 +21,10 @@ def wait_for(path: Path, seconds: float = 120) -> None:
 
 def test_run_again_extend_and_read(command: Command, roads: Path, tmp_path: Path) -> None:
     study, file = tmp_path / "study", write_study(tmp_path / "study.toml", roads, search={"num_trials": 3})
+    stopped = command.run("run", str(file), "--study", str(study), "--set", "teacher.allow_weak=false", code=2)
+    assert "the teacher must be better than the plain student, found val/miou" in stopped.splitlines()[-1]
     output = command.run("run", str(file), "--study", str(study))
+    assert "going on, as teacher.allow_weak says" in output
     assert "Pick: trial" in output
     assert "tensorboard --logdir" in output
     status = command.json("status", str(study))
