@@ -3,7 +3,7 @@ in TOML, in `--set`, in a search space, in a trial's record."""
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -68,8 +68,9 @@ class ScenesSettings(Settings):
     """Share of scenes in `test` when `test_groups` is empty."""
     seed: int = Field(default=0, ge=0)
     """Seeds the drawn scenes and the split into groups."""
-    views: int = Field(default=1, ge=1, le=1000)
-    """Reproducible views per training scene; the teacher answers each once."""
+    views: Annotated[int, Field(ge=1, le=1000)] | Literal["fresh"] = 1
+    """Reproducible views per training scene, which the teacher answers once each; `fresh`: a new one in every epoch of
+    every trial, reproducible too, but so many that the teacher must run live."""
     augment: AugmentSettings = AugmentSettings()
     cache: bool = True
     """Keep decoded, resized scenes in the worker's memory (height * width * 4 bytes each)."""
@@ -238,8 +239,9 @@ class ResourcesSettings(Settings):
 class KnowledgeSettings(Settings):
     """How the teacher's answers reach the trials."""
 
-    mode: Literal["stored", "live"] = "stored"
-    """`stored`: answered once per study and read by all trials; `live`: the teacher runs in every step."""
+    mode: Literal["stored", "live", "auto"] = "stored"
+    """`stored`: answered once per study and read by all trials; `live`: the teacher runs in every step; `auto`: times
+    both for a few steps when the study begins and keeps what costs the whole search less."""
 
 
 class StudySettings(Settings):
@@ -259,6 +261,9 @@ class StudySettings(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.scenes.views == "fresh" and self.knowledge.mode == "stored":
+            rule = "scenes.views = fresh draws a view once, so its answers cannot be stored"
+            raise ValueError(f"{rule}; add --set knowledge.mode=live, or auto")
         metric = self.search.objectives[0]
         dataset = OFFICIAL_METRICS.get(metric, self.scenes.dataset)
         if dataset != self.scenes.dataset:

@@ -160,12 +160,9 @@ def ensure_knowledge(
     cluster: Cluster,
     observer: Observer,
 ) -> str | None:
-    """Folder of the stored knowledge, extracted now as far as it is missing; None when the teacher runs live."""
+    """Folder of the stored knowledge, extracted now as far as it is missing."""
     from intra_search.knowledge.extraction import extract
 
-    if settings.knowledge.mode == "live":
-        observer.note("the teacher runs live in every step (knowledge.mode = live)")
-        return None
     return extract(
         folder.storage,
         teacher.checkpoint,

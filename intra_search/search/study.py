@@ -14,6 +14,7 @@ from intra_search.scenes.check import check_scenes
 from intra_search.scenes.scene_set import SceneSet, open_scenes
 from intra_search.search.cluster import Cluster, connected, run_on_head
 from intra_search.search.conductor import Conductor, Event
+from intra_search.search.knowledge_choice import knowledge_mode
 from intra_search.search.mirrors import OptunaMirror, TensorBoardMirror
 from intra_search.search.preparation import (
     Observer,
@@ -101,7 +102,8 @@ class _Search:
         if needs:
             teacher = ensure_teacher(self._folder, settings, self._generation, self._fingerprint, cluster, observer)
             self._check.begin(teacher, self.conductor.records.values(), self.conductor.histories)
-            knowledge = ensure_knowledge(self._folder, settings, teacher, needs, cluster, observer)
+            if knowledge_mode(self._folder, self._plan, teacher, needs, cluster, observer) == "stored":
+                knowledge = ensure_knowledge(self._folder, settings, teacher, needs, cluster, observer)
         job = {
             "study": self._folder.storage.uri,
             "knowledge": knowledge,

@@ -122,8 +122,10 @@ def test_a_trial_that_diverges_fails_and_the_search_goes_on(command: Command, ro
     space = {**SPACE, "training.learning_rate": {"kind": "choice", "values": [0.003, 1e30]}}
     points = [{"training.learning_rate": 1e30}]
     search = {"num_trials": 3, "sampler": "random"}
-    file = write_study(tmp_path / "study.toml", roads, search=search, space=space, points=points)
-    command.run("run", str(file), "--study", str(study))
+    knowledge = {"mode": "auto"}
+    file = write_study(tmp_path / "study.toml", roads, search=search, space=space, points=points, knowledge=knowledge)
+    output = command.run("run", str(file), "--study", str(study))
+    assert "knowledge.mode = auto: " in output
     record = read_record(study, 1)
     assert record["state"] == "failed"
     assert "not finite" in record["reason"]
