@@ -73,7 +73,8 @@ class ScenesSettings(Settings):
     every trial, reproducible too, but so many that the teacher must run live."""
     augment: AugmentSettings = AugmentSettings()
     cache: bool = True
-    """Keep decoded, resized scenes in the worker's memory (height * width * 4 bytes each)."""
+    """Keep decoded, resized scenes on each machine's disk, mapped by all its workers (height * width * 4 bytes each);
+    `INTRA_SEARCH_CACHE` says where, `INTRA_SEARCH_CACHE_GB` (64) how much at most."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
