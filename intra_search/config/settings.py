@@ -3,7 +3,7 @@ in TOML, in `--set`, in a search space, in a trial's record."""
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -68,11 +68,13 @@ class ScenesSettings(Settings):
     """Share of scenes in `test` when `test_groups` is empty."""
     seed: int = Field(default=0, ge=0)
     """Seeds the drawn scenes and the split into groups."""
-    views: int = Field(default=1, ge=1, le=1000)
-    """Reproducible views per training scene; the teacher answers each once."""
+    views: Annotated[int, Field(ge=1, le=1000)] | Literal["fresh"] = 1
+    """Reproducible views per training scene, which the teacher answers once each; `fresh`: a new one in every epoch of
+    every trial, reproducible too, but so many that the teacher must run live."""
     augment: AugmentSettings = AugmentSettings()
     cache: bool = True
-    """Keep decoded, resized scenes in the worker's memory (height * width * 4 bytes each)."""
+    """Keep decoded, resized scenes on each machine's disk, mapped by all its workers (height * width * 4 bytes each);
+    `INTRA_SEARCH_CACHE` says where, `INTRA_SEARCH_CACHE_GB` (64) how much at most."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -124,6 +126,8 @@ class PSPNetOptions(Settings):
     head_channels: int = Field(default=512, ge=8)
     """Channels of each pyramid branch and of the head's convolution (512 in the authors' code)."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    layout: Literal["paper", "authors"] = "paper"
+    """`authors` computes as their code does, for `teacher.checkpoint` with their released weights; it has no bins."""
 
 
 class TeacherSettings(Settings):
@@ -133,9 +137,21 @@ class TeacherSettings(Settings):
     options: PSPNetOptions = PSPNetOptions()
     init: str | None = None
     """Checkpoint to start the teacher's training from (path or URI of a checkpoint folder of this tool)."""
+    pretrained: Literal["imagenet"] | None = None
+    """Start the backbone from torchvision's ImageNet weights, which it fetches into torch's cache (`TORCH_HOME`)."""
     checkpoint: str | None = None
-    """A trained teacher's checkpoint; nothing is trained then."""
+    """A trained teacher's checkpoint; nothing is trained then. A folder of this tool, or a file (`.pth`, `.pth.tar`,
+    `.pt`) with the PSPNet of the authors' code; that one needs `options.layout = "authors"`."""
+    allow_weak: bool = False
+    """Go on with a teacher that does not beat the plain student on `val`; the comparison is recorded either way."""
     training: TrainingSettings = TrainingSettings()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        starts = [name for name in ("init", "pretrained", "checkpoint") if getattr(self, name) is not None]
+        if len(starts) > 1:
+            raise ValueError(f"the teacher has one origin, got {' and '.join(starts)}")
+        return self
 
 
 class StudentSettings(Settings):
@@ -224,8 +240,9 @@ class ResourcesSettings(Settings):
 class KnowledgeSettings(Settings):
     """How the teacher's answers reach the trials."""
 
-    mode: Literal["stored", "live"] = "stored"
-    """`stored`: answered once per study and read by all trials; `live`: the teacher runs in every step."""
+    mode: Literal["stored", "live", "auto"] = "stored"
+    """`stored`: answered once per study and read by all trials; `live`: the teacher runs in every step; `auto`: times
+    both for a few steps when the study begins and keeps what costs the whole search less."""
 
 
 class StudySettings(Settings):
@@ -245,6 +262,9 @@ class StudySettings(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.scenes.views == "fresh" and self.knowledge.mode == "stored":
+            rule = "scenes.views = fresh draws a view once, so its answers cannot be stored"
+            raise ValueError(f"{rule}; add --set knowledge.mode=live, or auto")
         metric = self.search.objectives[0]
         dataset = OFFICIAL_METRICS.get(metric, self.scenes.dataset)
         if dataset != self.scenes.dataset:

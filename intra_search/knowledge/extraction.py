@@ -36,7 +36,7 @@ def store_recipe(storage: Storage, teacher: str, settings: StudySettings, needs:
     views = settings.scenes.model_dump(mode="json", exclude={"cache", "root"}) | {"seed": settings.seed}
     keys = tuple(sorted(need.key for need in needs))
     digest = hashlib.sha256(weights).hexdigest()
-    return Recipe(digest, scenes.fingerprint, views, keys, len(scenes), settings.scenes.views)
+    return Recipe(digest, scenes.fingerprint, views, keys, len(scenes), int(settings.scenes.views))
 
 
 def extract(

@@ -34,10 +34,10 @@ class DilatedResNet(nn.Module):
     """Stem and four stages; `layer3` and `layer4` keep the size of `layer2` (1/8) by dilations 2 and 4.
 
     The first block of a dilated stage keeps the dilation of the stage before: its convolution reads the same pixels
-    that the strided original read.
+    that the strided original read. With `dilate_first` it takes its own stage's, as the authors' code has it.
     """
 
-    def __init__(self, depth: int, width: float = 1.0) -> None:
+    def __init__(self, depth: int, width: float = 1.0, *, dilate_first: bool = False) -> None:
         super().__init__()
         if depth not in DEPTHS:
             raise SettingError("ResNet depth", f"must be one of {sorted(DEPTHS)}", depth, "choose a known depth")
@@ -52,8 +52,8 @@ class DilatedResNet(nn.Module):
         self.layer2 = _stage(block, out1, planes[1], blocks2, stride=2)
         self.layer3 = _stage(block, out2, planes[2], blocks3, stride=1)
         self.layer4 = _stage(block, out3, planes[3], blocks4, stride=1)
-        _dilate(self.layer3, first=1, others=2)
-        _dilate(self.layer4, first=2, others=4)
+        _dilate(self.layer3, first=2 if dilate_first else 1, others=2)
+        _dilate(self.layer4, first=4 if dilate_first else 2, others=4)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -1,10 +1,12 @@
 """PSPNet (Zhao et al., 2017, "Pyramid Scene Parsing Network"), the teacher of IntRA-KD.
 
 The authors' code downsamples bilinearly where the paper averages, swaps two paddings and sets BatchNorm's momentum to
-0.95; those read as accidents, and this is the pyramid of the PSPNet paper.
+0.95; those read as accidents, and by default this is the pyramid of the PSPNet paper. Weights that were trained with
+the accidents need them, though: `layout = "authors"` computes what the authors' code computes in eval mode.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +40,45 @@ class PyramidPooling(nn.Module):
         return torch.cat([x, *pooled], dim=1)
 
 
+class ScaledPyramid(nn.Module):
+    """The authors' pyramid: the map reduced by 10, 20, 30, 60 (bilinear, corners aligned as in PyTorch 0.3), each
+    projected, enlarged again and concatenated with the input.
+
+    The map is padded with zeros up to multiples of the scale; the authors pass the rows' padding where PyTorch takes
+    the columns', and crop as if they had not.
+    """
+
+    scales = (10, 20, 30, 60)
+
+    def __init__(self, channels_in: int, channels_scale: int) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(channels_in, channels_scale, kernel_size=1, bias=False),
+                nn.BatchNorm2d(channels_scale),
+                nn.ReLU(),
+            )
+            for _ in self.scales
+        )
+        self.channels_out = channels_in + channels_scale * len(self.scales)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scaled = [self._scaled(x, branch, scale) for branch, scale in zip(self.branches, self.scales, strict=True)]
+        return torch.cat([x, *scaled], dim=1)
+
+    @staticmethod
+    def _scaled(x: Tensor, branch: nn.Module, scale: int) -> Tensor:
+        height, width = x.shape[-2:]
+        rows, columns = -(-height // scale), -(-width // scale)
+        extra_rows, extra_columns = rows * scale - height, columns * scale - width
+        top, left = extra_rows // 2, extra_columns // 2
+        padded = F.pad(x, (top, extra_rows - top, left, extra_columns - left))
+        small = branch(F.interpolate(padded, size=(rows, columns), mode="bilinear", align_corners=True))
+        size = (rows * scale, columns * scale)
+        large = F.interpolate(small, size=size, mode="bilinear", align_corners=True)
+        return large[:, :, top : top + height, left : left + width]
+
+
 class PSPNet(nn.Module):
     """A dilated ResNet with pyramid pooling.
 
@@ -47,6 +88,7 @@ class PSPNet(nn.Module):
         bins: grid sizes of the pyramid.
         head_channels: channels of each pyramid branch and of the head's convolution.
         dropout: rate before the classifier.
+        layout: `paper`, or `authors` for weights from the authors' code, whose pyramid has fixed scales and no bins.
 
     Features: `block1` (stem, 1/2), `block2` (1/4), `block3`, `block4`, `block5` (1/8). In training mode a bin of 1
     needs more than one image per step: BatchNorm has nothing to normalise over otherwise.
@@ -60,13 +102,20 @@ class PSPNet(nn.Module):
         bins: Sequence[int] = (1, 2, 3, 6),
         head_channels: int = 512,
         dropout: float = 0.1,
+        layout: Literal["paper", "authors"] = "paper",
     ) -> None:
         super().__init__()
         if not bins or min(bins) < 1:
             raise SettingError("pspnet bins", "must be grid sizes >= 1", list(bins), "published: [1, 2, 3, 6]")
-        self.backbone = DilatedResNet(depth)
+        self._as_authors = layout == "authors"
+        self.backbone = DilatedResNet(depth, dilate_first=self._as_authors)
         self.feature_channels = self.backbone.feature_channels
-        self.pyramid = PyramidPooling(self.feature_channels["block5"], head_channels, bins)
+        channels = self.feature_channels["block5"]
+        self.pyramid: PyramidPooling | ScaledPyramid = (
+            ScaledPyramid(channels, head_channels)
+            if self._as_authors
+            else PyramidPooling(channels, head_channels, bins)
+        )
         self.head = nn.Sequential(
             nn.Conv2d(self.pyramid.channels_out, head_channels, kernel_size=3, padding=1, bias=False),
             nn.BatchNorm2d(head_channels),
@@ -80,5 +129,6 @@ class PSPNet(nn.Module):
         check_input_size(images)
         features = self.backbone(images)
         logits = self.head(self.pyramid(features["block5"]))
-        logits = F.interpolate(logits, size=images.shape[-2:], mode="bilinear", align_corners=False)
+        size = images.shape[-2:]
+        logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=self._as_authors)
         return NetworkOutput(logits, features)

@@ -142,6 +142,9 @@ def _baseline_text(folder: StudyFolder) -> str:
         if storage.exists(f"teacher/{name}/record.json"):
             teacher = storage.read_json(f"teacher/{name}/record.json")["teacher"]
             known.append(f"teacher {score_text(teacher['score'])}")
+        if storage.exists(f"teacher/{name}/comparison.json"):
+            compared = storage.read_json(f"teacher/{name}/comparison.json")
+            known.append(f"plain trial {compared['trial']} {score_text(compared['plain'])}")
     return f" ({', '.join(known)})" if known else ""
 
 

@@ -2,6 +2,8 @@
 
 from functools import cached_property
 from hashlib import sha256
+from math import ceil
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from intra_search.config.settings import ScenesSettings
 from intra_search.errors import SceneError, SettingError
+from intra_search.scenes.cache import SceneCache, scenes_key
 from intra_search.scenes.labels import ClassMap, SceneClass, class_map, swap_table
 from intra_search.scenes.source import Frame, SceneSource, Split
 from intra_search.scenes.sources import SOURCES
@@ -24,9 +27,6 @@ from intra_search.scenes.views import (
     training_base,
     view_generator,
 )
-
-CACHE_BYTES = 4 * 2**30
-"""Most that one process keeps of decoded scenes. Later scenes are decoded each time: slower, the same views."""
 
 _Kind = Literal["evaluation", "training"]
 
@@ -65,7 +65,7 @@ def open_scenes(settings: ScenesSettings, split: Split) -> "SceneSet":
 
 
 class SceneSet:
-    """Scenes of one split. Can be pickled; the copy opens with an empty cache."""
+    """Scenes of one split. Can be pickled; the copy opens its cache anew."""
 
     def __init__(self, source: SceneSource, indices: list[int], settings: ScenesSettings, classes: ClassMap) -> None:
         self._source = source
@@ -74,8 +74,7 @@ class SceneSet:
         self._class_map = classes
         self._swap = swap_table(classes.swap) if classes.swap else None
         self._lanes = source.lanes if settings.classes == "fine" else ()
-        self._cache: dict[tuple[_Kind, int], View] = {}
-        self._cache_bytes = 0
+        self._caches: dict[_Kind, SceneCache] = {}
         self._flags: dict[int, tuple[bool, ...]] = {}
         self.classes: tuple[SceneClass, ...] = classes.classes
         """Trained classes by label; 255 is ignored."""
@@ -134,7 +133,7 @@ class SceneSet:
         return sha256("\n".join(parts).encode()).hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_cache": {}, "_cache_bytes": 0}
+        return self.__dict__ | {"_caches": {}}
 
     def _lanes_of(self, index: int) -> tuple[bool, ...]:
         flags = self._source.existence(self._indices[index]) if self._lanes else ()
@@ -154,17 +153,28 @@ class SceneSet:
         return self._settings.augment.scale[1] > 1
 
     def _reduced(self, kind: _Kind, index: int) -> View:
-        kept = self._cache.get((kind, index))
+        cache = self._cache(kind) if self._settings.cache else None
+        kept = cache.read(self._indices[index]) if cache else None
         if kept is not None:
             return kept
         image, labels = self.load(index)
         reduce = training_base if kind == "training" else evaluation_view
         view = reduce(image, labels, self._settings, self._cut(index, *labels.shape))
-        size = view.image.nbytes + view.labels.nbytes
-        if self._settings.cache and self._cache_bytes + size <= CACHE_BYTES:
-            self._cache[kind, index] = view
-            self._cache_bytes += size
+        if cache:
+            cache.write(self._indices[index], view)
         return view
+
+    def _cache(self, kind: _Kind) -> SceneCache:
+        if kind not in self._caches:
+            settings = self._settings
+            zoom = max(1.0, settings.augment.scale[1]) if kind == "training" else 1.0
+            size = [settings.height, settings.width, zoom, settings.crop_top]
+            meaning = [self.fingerprint, settings.classes, settings.ignored_class]
+            root = None if settings.root is None else str(Path(settings.root).resolve())
+            pixels = ceil(settings.height * zoom) * ceil(settings.width * zoom)
+            key = scenes_key(kind, *size, *meaning, root)
+            self._caches[kind] = SceneCache(key, len(self._source.scenes), 4 * pixels)
+        return self._caches[kind]
 
     def _cut(self, index: int, height: int, width: int) -> int:
         """Rows to drop from the top of a frame."""

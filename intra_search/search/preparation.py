@@ -5,10 +5,15 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
+from torch import nn
+
 from intra_search.config.settings import StudySettings
 from intra_search.config.study_file import StudyPlan
 from intra_search.distill.needs import Need
 from intra_search.errors import CheckpointError
+from intra_search.networks.build import NetworkRecipe
+from intra_search.networks.checkpoint import Checkpoint, save_checkpoint
+from intra_search.networks.released import is_file, load_released
 from intra_search.scenes.scene_set import open_scenes
 from intra_search.search.cluster import Cluster
 from intra_search.store.bundle import read_bundle, write_bundle
@@ -34,7 +39,7 @@ class Teacher(NamedTuple):
     folder: str
     checkpoint: str
     score: float | None
-    """The study's objective; None for a given teacher that was never scored by it."""
+    """The study's objective on `val`; None when it has no value there."""
 
 
 def ensure_baselines(folder: StudyFolder, plan: StudyPlan, cluster: Cluster, observer: Observer) -> None:
@@ -66,7 +71,7 @@ def ensure_teacher(
     if folder.storage.exists(f"{home}/record.json"):
         return Teacher(**folder.storage.read_json(f"{home}/record.json")["teacher"])
     if settings.teacher.checkpoint is not None:
-        return _adopt_teacher(folder, settings, home, observer)
+        return _adopt_teacher(folder, settings, home, cluster, observer)
     epochs = settings.teacher.training.epochs
     observer.note(f"training the teacher {settings.teacher.network} for {epochs} epochs")
     job = teacher_job(folder.storage.uri, home, generation, settings)
@@ -90,20 +95,53 @@ def ensure_teacher(
     return teacher
 
 
-def _adopt_teacher(folder: StudyFolder, settings: StudySettings, home: str, observer: Observer) -> Teacher:
-    """Copies a given teacher into the study, so that the study stays whole when the original goes."""
+def _adopt_teacher(
+    folder: StudyFolder, settings: StudySettings, home: str, cluster: Cluster, observer: Observer
+) -> Teacher:
+    """Copies a given teacher into the study, so that the study stays whole when the original goes, and scores it here:
+    what it scored where it was trained may be of other scenes."""
+    from intra_search.training.worker import measure_checkpoint
+
     uri = str(settings.teacher.checkpoint)
-    bundle = read_bundle(Storage(uri), "")
-    check_given_teacher(settings, bundle.about, [row.name for row in open_scenes(settings.scenes, "train").classes])
-    path = f"{home}/{checkpoint_name(int(bundle.about['epoch']))}"
-    write_bundle(folder.storage, path, bundle.files, bundle.about)
-    metric = settings.search.objectives[0]
-    known_scores = [row[metric] for row in bundle.about["history"] if row.get(metric) is not None]
-    teacher = Teacher(home, path, max(known_scores, default=None))
-    record = {"teacher": teacher._asdict(), "history": bundle.about["history"], "device_seconds": 0.0, "from": uri}
+    if is_file(uri):
+        path = _import_released(folder, settings, home)
+    else:
+        bundle = read_bundle(Storage(uri), "")
+        classes = [row.name for row in open_scenes(settings.scenes, "train").classes]
+        check_given_teacher(settings, bundle.about, classes)
+        path = f"{home}/{checkpoint_name(int(bundle.about['epoch']))}"
+        write_bundle(folder.storage, path, bundle.files, bundle.about)
+    score = measure_checkpoint(folder.storage.uri, path, settings, cpus=cluster.cpus_alone, gpus=cluster.gpus_alone)
+    teacher = Teacher(home, path, score)
+    record = {"teacher": teacher._asdict(), "history": [], "device_seconds": 0.0, "from": uri}
     folder.storage.write_json(f"{home}/record.json", record)
-    observer.note(f"teacher taken from {uri} ({metric} {score_text(teacher.score)} where it was trained)")
+    observer.note(f"teacher taken from {uri}: {settings.search.objectives[0]} {score_text(score)} on this study's val")
     return teacher
+
+
+def check_released(settings: StudySettings) -> nn.Module:
+    """The teacher with the weights of a torch file of the authors' PSPNet, which `teacher.checkpoint` names.
+
+    Raises `CheckpointError` when the file cannot be read or does not fit the study."""
+    network = _released_recipe(settings).build()
+    load_released(network, str(settings.teacher.checkpoint))
+    return network
+
+
+def _import_released(folder: StudyFolder, settings: StudySettings, home: str) -> str:
+    from intra_search.training.job import teacher_job
+    from intra_search.training.loop import checkpoint_about
+
+    scenes = open_scenes(settings.scenes, "train")
+    about = checkpoint_about(teacher_job(folder.storage.uri, home, 0, settings), _released_recipe(settings), scenes, [])
+    state = check_released(settings).state_dict()
+    return save_checkpoint(folder.storage, home, 0, Checkpoint(state, {}, about))
+
+
+def _released_recipe(settings: StudySettings) -> NetworkRecipe:
+    """Without an existence branch, which the authors' ApolloScape teacher has not."""
+    num_classes = len(open_scenes(settings.scenes, "train").classes)
+    return NetworkRecipe(settings.teacher.network, num_classes, settings.teacher.options.model_dump())
 
 
 def check_given_teacher(settings: StudySettings, about: dict[str, Any], classes: Sequence[str]) -> None:
@@ -125,12 +163,9 @@ def ensure_knowledge(
     cluster: Cluster,
     observer: Observer,
 ) -> str | None:
-    """Folder of the stored knowledge, extracted now as far as it is missing; None when the teacher runs live."""
+    """Folder of the stored knowledge, extracted now as far as it is missing."""
     from intra_search.knowledge.extraction import extract
 
-    if settings.knowledge.mode == "live":
-        observer.note("the teacher runs live in every step (knowledge.mode = live)")
-        return None
     return extract(
         folder.storage,
         teacher.checkpoint,
@@ -145,7 +180,8 @@ def ensure_knowledge(
 def teacher_home(settings: StudySettings, fingerprint: str) -> str:
     """Folder of the teacher that these settings and scenes lead to."""
     scenes = settings.scenes.model_dump(mode="json", exclude={"root", "cache"})
-    parts = [settings.seed, settings.teacher.model_dump(mode="json"), scenes, fingerprint]
+    teacher = settings.teacher.model_dump(mode="json", exclude={"allow_weak"})
+    parts = [settings.seed, teacher, scenes, fingerprint]
     return f"teacher/{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]}"
 
 

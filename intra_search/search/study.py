@@ -10,19 +10,23 @@ from intra_search.errors import CheckpointError, SettingError, StudyError
 from intra_search.knowledge.check import check_terms
 from intra_search.knowledge.spec import needs_of_space
 from intra_search.networks.checkpoint import read_checkpoint_about
+from intra_search.networks.released import depth_of, imagenet_state, is_file
 from intra_search.scenes.check import check_scenes
 from intra_search.scenes.scene_set import SceneSet, open_scenes
 from intra_search.search.cluster import Cluster, connected, run_on_head
 from intra_search.search.conductor import Conductor, Event
+from intra_search.search.knowledge_choice import knowledge_mode
 from intra_search.search.mirrors import OptunaMirror, TensorBoardMirror
 from intra_search.search.preparation import (
     Observer,
     check_given_teacher,
+    check_released,
     ensure_baselines,
     ensure_knowledge,
     ensure_teacher,
     teacher_is_stored,
 )
+from intra_search.search.teacher_check import TeacherCheck
 from intra_search.store.ledger import HistoryRow, TrialRecord
 from intra_search.store.lock import study_lock
 from intra_search.store.storage import Storage
@@ -87,7 +91,8 @@ class _Search:
         self._observer = observer
         self._optuna = OptunaMirror(folder, plan.settings, plan.space)
         self._tensorboard = TensorBoardMirror(folder.storage)
-        listeners = (self._tensorboard, self._optuna, observer.trial_event)
+        self._check = TeacherCheck(folder, plan.settings, plan.space, observer.note, self._drain)
+        listeners = (self._tensorboard, self._optuna, observer.trial_event, self._check.event)
         self.conductor = Conductor(folder, plan.settings, plan.space, generation, listeners, observer.note)
 
     def run(self, cluster: Cluster) -> None:
@@ -102,7 +107,9 @@ class _Search:
         needs = needs_of_space(self._plan.space)
         if needs:
             teacher = ensure_teacher(self._folder, settings, self._generation, self._fingerprint, cluster, observer)
-            knowledge = ensure_knowledge(self._folder, settings, teacher, needs, cluster, observer)
+            self._check.begin(teacher, self.conductor.records.values(), self.conductor.histories)
+            if knowledge_mode(self._folder, self._plan, teacher, needs, cluster, observer) == "stored":
+                knowledge = ensure_knowledge(self._folder, settings, teacher, needs, cluster, observer)
         job = {
             "study": self._folder.storage.uri,
             "knowledge": knowledge,
@@ -111,8 +118,13 @@ class _Search:
         self._optuna.rebuild(self.conductor.records.values(), self.conductor.histories)
         run_trials(self.conductor, settings.resources, job, cluster.max_concurrent(settings))
         self._tensorboard.close()
-        self._leave_if_interrupted()
+        self._check.finish(self.conductor.records.values())
+        if not self._check.has_stopped:
+            self._leave_if_interrupted()
         _check_any_success(self._folder, self.conductor)
+
+    def _drain(self) -> None:
+        self.conductor.drain()
 
     def _leave_if_interrupted(self) -> None:
         if self.conductor.draining:
@@ -163,13 +175,17 @@ def _check_batches(settings: StudySettings, num_scenes: int) -> None:
 
 
 def _check_init(settings: StudySettings, train: SceneSet, *, with_teacher: bool) -> None:
-    """A start checkpoint must exist, and a given teacher fit, before a study begins; the teacher's no more once the
+    """A start's weights must exist, and a given teacher fit, before a study begins; the teacher's no more once the
     study holds a teacher."""
     given = {"student.init": settings.student.init}
     if with_teacher:
         given |= {"teacher.init": settings.teacher.init, "teacher.checkpoint": settings.teacher.checkpoint}
+        if settings.teacher.pretrained is not None:
+            imagenet_state(depth_of(settings.teacher.network))
     for setting, uri in given.items():
-        if uri is not None:
+        if uri is not None and setting == "teacher.checkpoint" and is_file(uri):
+            check_released(settings)
+        elif uri is not None:
             try:
                 about = read_checkpoint_about(Storage(uri), "")
             except CheckpointError as error:

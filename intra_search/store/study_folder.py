@@ -12,7 +12,7 @@ from intra_search.store.storage import Storage
 STUDY_VERSION = 1
 """Form of the files below a study; a study of another version is refused."""
 
-CHANGEABLE = ("search.", "resources.", "name", "scenes.cache", "scenes.root")
+CHANGEABLE = ("search.", "resources.", "name", "scenes.cache", "scenes.root", "teacher.allow_weak")
 """Settings that may differ when a study goes on; any other would make its trials incomparable."""
 
 

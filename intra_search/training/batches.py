@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypedDict
+from math import gcd
+from typing import Any, Literal, NamedTuple, Protocol, TypedDict
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from intra_search.config.seeding import derived_seed
 from intra_search.errors import IntraSearchError, SettingError
 from intra_search.scenes.scene_set import SceneSet, WholeFrame
 from intra_search.training.world import World
+
+FRESH_VIEWS = 2**62
+"""Numbers that fresh views are drawn from: so many that none comes twice."""
 
 
 class Batch(TypedDict):
@@ -49,11 +53,14 @@ class ViewOrder(Sampler[list[ViewIndex]]):
     """Deals each epoch's views: every scene once, in an order and with views drawn from (seed, epoch) alone.
 
     The global batch of step s is the same for any number of workers; worker r takes its samples r, r + size, ...
-    The ragged last batch is dropped. Scene i shows view (offset_i + epoch) mod num_views, so that `num_views` epochs
-    show every view once.
+    The ragged last batch is dropped. Each scene walks its `num_views` views in passes: from a drawn start by a drawn
+    step, coprime to their number, so that a pass shows every view once and the next one in another order. `fresh`
+    draws a view from 2 ** 62 in each epoch.
     """
 
-    def __init__(self, num_scenes: int, num_views: int, batch_size: int, seed: int, world: World) -> None:
+    def __init__(
+        self, num_scenes: int, num_views: int | Literal["fresh"], batch_size: int, seed: int, world: World
+    ) -> None:
         if num_scenes < batch_size:
             found = f"{batch_size} with {num_scenes} training scenes"
             raise SettingError("training.batch_size", "must not exceed the training scenes", found, "lower it")
@@ -72,10 +79,23 @@ class ViewOrder(Sampler[list[ViewIndex]]):
 
     def __iter__(self) -> Iterator[list[ViewIndex]]:
         order = torch.randperm(self._num_scenes, generator=self._generator("order", self.epoch)).tolist()
-        offsets = torch.randint(self._num_views, (self._num_scenes,), generator=self._generator("views", 0)).tolist()
+        views = self._views()
         for step in range(len(self)):
             dealt = order[step * self._batch_size : (step + 1) * self._batch_size][self._world.rank :: self._world.size]
-            yield [ViewIndex(scene, (offsets[scene] + self.epoch) % self._num_views) for scene in dealt]
+            yield [ViewIndex(scene, views[scene]) for scene in dealt]
+
+    def _views(self) -> list[int]:
+        """This epoch's view of every scene."""
+        count = self._num_scenes
+        if self._num_views == "fresh":
+            return torch.randint(FRESH_VIEWS, (count,), generator=self._generator("views", self.epoch)).tolist()
+        walk, place = divmod(self.epoch, self._num_views)
+        generator = self._generator("views", walk)
+        start = torch.randint(self._num_views, (count,), generator=generator)
+        steps = torch.tensor([step for step in range(1, self._num_views + 1) if gcd(step, self._num_views) == 1])
+        step = steps[torch.randint(len(steps), (count,), generator=generator)]
+        views: list[int] = ((start + place * step) % self._num_views).tolist()
+        return views
 
     def _generator(self, purpose: str, epoch: int) -> torch.Generator:
         return torch.Generator().manual_seed(derived_seed(self._seed, purpose, epoch))

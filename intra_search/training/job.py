@@ -51,10 +51,10 @@ def student_job(
     teacher: str,
 ) -> TrainingJob:
     """The job of one trial."""
-    stored = knowledge if settings.knowledge.mode == "stored" else None
-    live = teacher if settings.knowledge.mode == "live" else None
+    # What is not stored is asked of the teacher, whatever the mode: `auto` may have decided so.
+    live = (teacher or None) if knowledge is None else None
     seed = derived_seed(settings.seed, "student", trial)
-    return TrainingJob(study, folder, generation, "student", settings, seed, stored, live)
+    return TrainingJob(study, folder, generation, "student", settings, seed, knowledge, live)
 
 
 def teacher_job(study: str, folder: str, generation: int, settings: StudySettings) -> TrainingJob:

@@ -26,6 +26,7 @@ from intra_search.networks.checkpoint import (
 )
 from intra_search.networks.input import normalise
 from intra_search.networks.placement import Placement, place
+from intra_search.networks.released import depth_of, load_imagenet
 from intra_search.scenes.scene_set import SceneSet, open_scenes
 from intra_search.store.ledger import HistoryRow, best_epoch
 from intra_search.store.storage import Storage
@@ -210,6 +211,10 @@ class Training:
         if uri is not None:
             left = initialise(self.network, uri, setting)
             self.notes.append(f"weights from {uri}, {len(left)} tensors left as they were ({', '.join(left[:3])})")
+        teacher = self.job.settings.teacher
+        if self.job.purpose == "teacher" and teacher.pretrained is not None:
+            load_imagenet(self.network, depth_of(teacher.network))
+            self.notes.append("backbone with ImageNet's weights of torchvision")
 
     def _parallel_step(self) -> nn.Module:
         if self._world.size > 1:

@@ -9,10 +9,14 @@ import ray.train
 import torch
 
 from intra_search.config.settings import StudySettings
+from intra_search.distill.needs import Need
 from intra_search.errors import SettingError
+from intra_search.networks.checkpoint import load_network
 from intra_search.networks.placement import place
 from intra_search.scenes.scene_set import open_scenes
 from intra_search.store.ledger import HistoryRow
+from intra_search.store.storage import Storage
+from intra_search.training.costs import ViewCosts, measure_costs
 from intra_search.training.evaluation import Background, validate
 from intra_search.training.job import TrainingJob
 from intra_search.training.loop import DivergedError, Training, network_recipe
@@ -96,6 +100,39 @@ def measure_baselines(settings: StudySettings, *, cpus: float, gpus: float) -> B
     """What a trained student must beat, on `val`."""
     task = ray.remote(_baselines).options(num_cpus=cpus, num_gpus=gpus)
     return Baselines(*ray.get(task.remote(settings, cpus, gpus > 0)))
+
+
+def measure_checkpoint(uri: str, checkpoint: str, settings: StudySettings, *, cpus: float, gpus: float) -> float | None:
+    """The study's objective for a network stored in the study at `uri`, on the study's own `val`."""
+    task = ray.remote(_checkpoint_score).options(num_cpus=cpus, num_gpus=gpus)
+    score: float | None = ray.get(task.remote(uri, checkpoint, settings, cpus, gpus > 0))
+    return score
+
+
+def _checkpoint_score(uri: str, checkpoint: str, settings: StudySettings, cpus: float, use_gpu: bool) -> float | None:
+    torch.set_num_threads(max(1, int(cpus)))
+    network, _ = load_network(Storage(uri), checkpoint)
+    training = settings.teacher.training
+    placement = place(training.amp, use_gpu=use_gpu)
+    scenes = open_scenes(settings.scenes, "val")
+    network = placement.network(network)
+    row = validate(network, scenes, settings, placement, ALONE, batch_size=training.batch_size)
+    return row[settings.search.objectives[0]]
+
+
+def measure_on_cluster(
+    uri: str, teacher: str, settings: StudySettings, needs: frozenset[Need], *, cpus: float, gpus: float
+) -> ViewCosts:
+    """Times a trial's steps in what a trial gets of the cluster; `teacher` is a checkpoint in the study at `uri`."""
+    # In a folder that no trial has, so that it goes on from no checkpoint.
+    job = TrainingJob(uri, "timing", 0, "student", settings, settings.seed, teacher=teacher)
+    task = ray.remote(_view_costs).options(num_cpus=cpus, num_gpus=gpus)
+    return ViewCosts(*ray.get(task.remote(job, needs, cpus, gpus > 0)))
+
+
+def _view_costs(job: TrainingJob, needs: frozenset[Need], cpus: float, use_gpu: bool) -> ViewCosts:
+    torch.set_num_threads(max(1, int(cpus)))
+    return measure_costs(job, needs, use_gpu=use_gpu)
 
 
 def _epochs(job: TrainingJob, cpus: float, use_gpu: bool) -> Iterator[tuple[list[HistoryRow], list[str]]]:

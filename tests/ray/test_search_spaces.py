@@ -24,6 +24,7 @@ TOY = {
     "teacher.options.head_channels": 8,
     "teacher.options.bins": [1, 2],
     "teacher.training.epochs": 1,
+    "teacher.allow_weak": True,
     "teacher.training.batch_size": 2,
     "training.epochs": 1,
     "training.batch_size": 2,

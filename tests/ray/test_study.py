@@ -23,7 +23,10 @@ def wait_for(path: Path, seconds: float = 120) -> None:
 
 def test_run_again_extend_and_read(command: Command, roads: Path, tmp_path: Path) -> None:
     study, file = tmp_path / "study", write_study(tmp_path / "study.toml", roads, search={"num_trials": 3})
+    stopped = command.run("run", str(file), "--study", str(study), "--set", "teacher.allow_weak=false", code=2)
+    assert "the teacher must be better than the plain student, found val/miou" in stopped.splitlines()[-1]
     output = command.run("run", str(file), "--study", str(study))
+    assert "going on, as teacher.allow_weak says" in output
     assert "Pick: trial" in output
     assert "tensorboard --logdir" in output
     status = command.json("status", str(study))
@@ -125,8 +128,10 @@ def test_a_trial_that_diverges_fails_and_the_search_goes_on(command: Command, ro
     space = {**SPACE, "training.learning_rate": {"kind": "choice", "values": [0.003, 1e30]}}
     points = [{"training.learning_rate": 1e30}]
     search = {"num_trials": 3, "sampler": "random"}
-    file = write_study(tmp_path / "study.toml", roads, search=search, space=space, points=points)
-    command.run("run", str(file), "--study", str(study))
+    knowledge = {"mode": "auto"}
+    file = write_study(tmp_path / "study.toml", roads, search=search, space=space, points=points, knowledge=knowledge)
+    output = command.run("run", str(file), "--study", str(study))
+    assert "knowledge.mode = auto: " in output
     record = read_record(study, 1)
     assert record["state"] == "failed"
     assert "not finite" in record["reason"]

@@ -13,6 +13,7 @@ SPACES = Path(__file__).parents[2] / "search_spaces"
 SMALL = (
     "search.num_trials=2",
     "teacher.training.epochs=1",
+    "teacher.allow_weak=true",
     "training.epochs=1",
     "scenes.height=64",
     "scenes.width=112",

@@ -12,7 +12,6 @@ from PIL import Image
 
 from intra_search.config.settings import ScenesSettings
 from intra_search.errors import IntraSearchError, SceneError, SettingError
-from intra_search.scenes import scene_set as scene_set_module
 from intra_search.scenes.check import check_scenes
 from intra_search.scenes.scene_set import SceneSet, open_scenes
 from intra_search.scenes.source import SPLITS
@@ -125,25 +124,51 @@ def test_writing_to_a_view_harms_no_later_one(settings: ScenesSettings) -> None:
     assert _same(kept, scenes.evaluation(0))
 
 
-def test_the_cache_decodes_once_and_stops_at_its_limit(
-    settings: ScenesSettings, monkeypatch: pytest.MonkeyPatch
+def test_scenes_are_decoded_once_on_a_machine_and_not_beyond_the_room(
+    settings: ScenesSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads: list[int] = []
     load = SceneSet.load
     monkeypatch.setattr(SceneSet, "load", lambda self, index: (loads.append(index), load(self, index))[1])
-    one_scene = settings.height * settings.width * 4
-    monkeypatch.setattr(scene_set_module, "CACHE_BYTES", one_scene)
-    scenes = open_scenes(settings, "train")
-    for _ in range(2):
-        for index in (0, 1):
+    monkeypatch.setenv("INTRA_SEARCH_CACHE", str(tmp_path / "cache"))
+    for _ in range(2):  # the second set, another process say, finds what the first one kept
+        scenes = open_scenes(settings, "train")
+        for index in (0, 1, 0):
             scenes.evaluation(index)
             scenes.view(index, 0, 0)
-    assert loads == [0, 1, 1, 1, 1]
-    uncached = open_scenes(_with(settings, cache=False), "train")
+    assert loads == [0, 1]
     loads.clear()
+    uncached = open_scenes(_with(settings, cache=False), "train")
     uncached.evaluation(0)
     uncached.evaluation(0)
     assert loads == [0, 0]
+    loads.clear()
+    monkeypatch.setenv("INTRA_SEARCH_CACHE", str(tmp_path / "small"))
+    monkeypatch.setenv("INTRA_SEARCH_CACHE_GB", "0")
+    full = open_scenes(settings, "train")
+    full.evaluation(0)
+    full.evaluation(0)
+    assert loads == [0, 0]
+
+
+def test_kept_scenes_are_those_of_size_crop_and_classes(
+    settings: ScenesSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INTRA_SEARCH_CACHE", str(tmp_path))
+    changes: list[dict[str, object]] = [
+        {},
+        {"height": 64},
+        {"crop_top": 0.25},
+        {"classes": "category"},
+        {"ignored_class": True},
+        {"augment": {"scale": (1.0, 1.5)}},
+    ]
+    for change in changes:
+        kept, decoded = (open_scenes(_with(settings, cache=cache, **change), "train") for cache in (True, False))
+        for _ in range(2):
+            assert _same(kept.view(1, 3, 0), decoded.view(1, 3, 0))
+    folders = [path for path in (tmp_path / "scenes").iterdir() if path.is_dir()]
+    assert len(folders) == len(changes)
 
 
 def test_fingerprint_is_of_the_data_set_and_not_of_the_split(settings: ScenesSettings) -> None:

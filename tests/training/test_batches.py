@@ -1,5 +1,7 @@
 """Which view goes where: worked out by hand and as properties."""
 
+from typing import Literal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +44,44 @@ def test_every_scene_is_dealt_at_most_once_and_the_ragged_batch_dropped() -> Non
 def test_as_many_epochs_as_views_show_every_view_once() -> None:
     seen = [view for epoch in range(3) for batch in dealt(1, epoch, scenes=8)[0] for view in batch]
     assert sorted(seen) == [ViewIndex(scene, view) for scene in range(8) for view in range(3)]
+
+
+def walked(seed: int, epochs: range, views: int | Literal["fresh"], scenes: int = 40) -> list[list[int]]:
+    """Views by epoch and scene."""
+    order = ViewOrder(scenes, views, 1, seed=seed, world=World(0, 1))
+    found = []
+    for epoch in epochs:
+        order.epoch = epoch
+        dealt = {scene: view for ((scene, view),) in order}
+        found.append([dealt[scene] for scene in range(scenes)])
+    return found
+
+
+@pytest.mark.parametrize("views", [1, 2, 5, 6, 16])
+def test_every_pass_shows_every_view_once_and_passes_differ(views: int) -> None:
+    passes = [walked(3, range(turn * views, (turn + 1) * views), views) for turn in range(3)]
+    for shown in passes:
+        assert all(sorted(epoch[scene] for epoch in shown) == list(range(views)) for scene in range(40))
+    if views > 1:
+        assert passes[0] != passes[1] != passes[2]
+        assert walked(4, range(views), views) != passes[0]
+
+
+def test_scenes_do_not_walk_in_step() -> None:
+    """Two scenes that meet in one epoch at the same view do not stay together for the whole pass."""
+    shown = walked(3, range(16), 16)
+    walks = {tuple((epoch[scene] - shown[0][scene]) % 16 for epoch in shown) for scene in range(40)}
+    assert len(walks) == 8  # the steps coprime to 16
+
+
+def test_fresh_views_never_come_again_and_are_a_function_of_seed_and_epoch() -> None:
+    first = walked(3, range(5), "fresh")
+    numbers = [view for epoch in first for view in epoch] + [
+        view for epoch in walked(4, range(5), "fresh") for view in epoch
+    ]
+    assert len(set(numbers)) == 2 * 5 * 40
+    assert walked(3, range(4, 5), "fresh") == first[4:]
+    assert max(numbers) > 2**55
 
 
 def test_orders_differ_between_epochs_and_seeds() -> None:
