@@ -21,7 +21,7 @@ class TrainingJob(NamedTuple):
     seed: int
     """Seeds initial weights, dropout and data order."""
     knowledge: str | None = None
-    """Folder of the stored knowledge; None: there is none, or the teacher runs live."""
+    """URI of the stored knowledge, its own folder; None: there is none, or the teacher runs live."""
     teacher: str | None = None
     """Checkpoint of the teacher, for live knowledge."""
 
@@ -51,10 +51,10 @@ def student_job(
     teacher: str,
 ) -> TrainingJob:
     """The job of one trial."""
-    stored = knowledge if settings.knowledge.mode == "stored" else None
-    live = teacher if settings.knowledge.mode == "live" else None
+    # Above knowledge.max_gb nothing is stored, whatever the mode.
+    live = (teacher or None) if knowledge is None else None
     seed = derived_seed(settings.seed, "student", trial)
-    return TrainingJob(study, folder, generation, "student", settings, seed, stored, live)
+    return TrainingJob(study, folder, generation, "student", settings, seed, knowledge, live)
 
 
 def teacher_job(study: str, folder: str, generation: int, settings: StudySettings) -> TrainingJob:
