@@ -2,6 +2,8 @@
 
 import pickle
 import random
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -333,6 +335,26 @@ def test_the_oldest_copies_go_but_none_that_is_read(tmp_path: Path) -> None:
     fetch(3)
     assert not first.folder.exists()
     assert (held[0].folder / "file").read_bytes() == bytes(100)
+
+
+def test_of_several_that_ask_at_once_one_fetches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, fetched = Storage(tmp_path / "store"), []
+    files = {f"file{number}": 10 for number in range(6)}
+    for name in files:
+        store.write_bytes(name, bytes(10))
+    original = Storage.read_bytes
+
+    def slowly(self: Storage, path: str) -> bytes:
+        fetched.append(path)
+        time.sleep(0.02)
+        return original(self, path)
+
+    monkeypatch.setattr(Storage, "read_bytes", slowly)
+    # A lock is of an open file, so threads exclude each other as processes do.
+    with ThreadPoolExecutor(4) as pool:
+        held = list(pool.map(lambda _: node_copies(store, files, 1000, root=tmp_path / "cache"), range(4)))
+    assert sorted(fetched) == sorted(files)
+    assert len({copies.folder for copies in held}) == 1
 
 
 def test_the_manifest_names_every_hash(storage: Storage) -> None:
