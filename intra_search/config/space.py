@@ -30,6 +30,9 @@ NEVER_SEARCHED = (
 """Paths that must be equal in all trials: a searched input size or teacher would make stored knowledge wrong, a
 searched number of epochs would leave the rungs without a common end."""
 
+ANSWERED_ONCE = ("teacher.", "scenes.", "knowledge.", "seed")
+"""Of these, the paths on which stored knowledge depends: input size, view recipe, teacher."""
+
 MAX_COMBINATIONS = 20_000
 
 
@@ -158,6 +161,8 @@ class Space:
         for path, domain in self.domains.items():
             if path in NEVER_SEARCHED or any(path.startswith(prefix) for prefix in NEVER_SEARCHED if prefix[-1] == "."):
                 rule = "must be the same in all trials of a study"
+                if path.startswith(ANSWERED_ONCE):
+                    rule += ", since the teacher's answers about each view are made once"
                 raise SpaceError(f"space.{path}", rule, "a domain", "set it once, outside the space")
             if isinstance(self._base_value(path), dict):
                 remedy = "name one of its settings"

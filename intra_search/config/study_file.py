@@ -10,7 +10,7 @@ from intra_search.config.settings import StudySettings, parse_settings, set_path
 from intra_search.config.space import Space, parse_space
 from intra_search.errors import SettingError
 
-PATH_SETTINGS = ("scenes.root", "teacher.init", "teacher.checkpoint", "student.init")
+PATH_SETTINGS = ("scenes.root", "teacher.init", "teacher.checkpoint", "student.init", "knowledge.store")
 """Settings that name a file or folder."""
 
 

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,19 @@ from intra_search.distill.regions import Resize, region_masks
 from intra_search.distill.unit import full_precision
 from intra_search.errors import KnowledgeError, SettingError
 from intra_search.networks.output import NetworkOutput
+
+
+class StoredForm(NamedTuple):
+    """How an answer's floats are stored: multiplied by `scale`, then rounded to `dtype`; read back as float32."""
+
+    dtype: torch.dtype = torch.float32
+    scale: float = 1.0
+    """A power of two, so that it costs no precision."""
+
+
+HALF = StoredForm(torch.float16)
+HALF_OF_UNIT = StoredForm(torch.float16, 2.0**15)
+"""For values in -1..1, most of them small: softmax maps of some thousand cells would lie among float16's subnormals."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,11 @@ class Need(ABC):
         """Needs of one class that agree in this are answered together, because they share work."""
         return self.key
 
+    @property
+    def stored_form(self) -> StoredForm:
+        """Float32 unless the answer is a map over positions: those make up nearly all bytes of a store."""
+        return StoredForm()
+
     @abstractmethod
     def answer(
         self, alike: Sequence["Need"], teacher: NetworkOutput, labels: Tensor, num_classes: int
@@ -50,6 +68,8 @@ def teacher_answers(
     needs: Iterable[Need], teacher_output: NetworkOutput, labels: Tensor, num_classes: int
 ) -> dict[str, Tensor]:
     """Answers to all needs for one batch: detached, batch-first, float32 or bool, under or below `need.key`.
+
+    A live teacher's answers are not rounded to their stored form: that would change a loss by less than 1e-3.
 
     Args:
         needs: what the terms of all trials may ask; repeated needs are answered once.
@@ -67,6 +87,11 @@ def teacher_answers(
         for key, answer in alike[0].answer(alike, teacher_output, labels, num_classes).items():
             answers[key] = answer if answer.dtype == torch.bool else answer.float()
     return answers
+
+
+def belongs_to(name: str, key: str) -> bool:
+    """Whether an answer's name is a need's key, or lies below it as `<key>/present` does."""
+    return key in (name, name.rpartition("/")[0])
 
 
 def answer_of(answers: Mapping[str, Tensor], key: str) -> Tensor:
@@ -165,6 +190,10 @@ class MapNeed(Need):
     def key(self) -> str:
         return f"map/{self.layer}/{self.norm}"
 
+    @property
+    def stored_form(self) -> StoredForm:
+        return HALF_OF_UNIT
+
     def answer(
         self, alike: Sequence[Need], teacher: NetworkOutput, labels: Tensor, num_classes: int
     ) -> dict[str, Tensor]:
@@ -174,13 +203,21 @@ class MapNeed(Need):
 
 @dataclass(frozen=True)
 class LogitsNeed(Need):
-    """Logits averaged over stride x stride pixels: (B, K, H / stride, W / stride)."""
+    """Logits averaged over stride x stride pixels: (B, K, H / stride, W / stride).
+
+    All classes are stored, not the top k with a log-sum-exp: CWD normalises a class over all positions, DIST correlates
+    all classes and pixels, and KD's divergence needs the student's probability of every class the teacher gave any.
+    """
 
     stride: int = 1
 
     @property
     def key(self) -> str:
         return f"logits/stride{self.stride}"
+
+    @property
+    def stored_form(self) -> StoredForm:
+        return HALF
 
     def answer(
         self, alike: Sequence[Need], teacher: NetworkOutput, labels: Tensor, num_classes: int
@@ -200,6 +237,10 @@ class FeatureNeed(Need):
     @property
     def key(self) -> str:
         return f"feature/{self.layer}"
+
+    @property
+    def stored_form(self) -> StoredForm:
+        return HALF
 
     def answer(
         self, alike: Sequence[Need], teacher: NetworkOutput, labels: Tensor, num_classes: int

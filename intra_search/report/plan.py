@@ -1,11 +1,13 @@
-"""What `run --dry-run` prints: the resolved settings, samples of the space, and its size."""
+"""What `run --dry-run` prints: the resolved settings, samples of the space, its size, and the teacher's cost."""
 
 import random
+from collections.abc import Mapping
 
 import tomli_w
 from rich.console import Console
 
 from intra_search.config.study_file import StudyPlan
+from intra_search.errors import IntraSearchError
 from intra_search.report.terminal import point_text
 from intra_search.search.halving import rungs
 from intra_search.store.study_folder import without_none
@@ -14,7 +16,7 @@ NUM_SAMPLES = 5
 
 
 def print_plan(console: Console, plan: StudyPlan) -> None:
-    """Runs nothing and opens no data set."""
+    """Runs no step of the study. Lists the data set's scenes and makes some passes through untrained networks."""
     settings, space = plan.settings, plan.space
     lines = [tomli_w.dumps(without_none(settings.model_dump(mode="json")))]
     lines.append(f"# space: {len(space.domains)} settings, {space.size()}")
@@ -25,3 +27,66 @@ def print_plan(console: Console, plan: StudyPlan) -> None:
     compared = f"compared at epochs {', '.join(epochs)}" if epochs else "never stopped early"
     lines.append(f"# {settings.search.num_trials} trials of up to {settings.training.epochs} epochs, {compared}")
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    # Apart, since it takes some seconds.
+    console.print("\n".join(_knowledge_lines(plan)), highlight=False, markup=False, soft_wrap=True)
+
+
+def _knowledge_lines(plan: StudyPlan) -> list[str]:
+    """What stored knowledge takes and spares; why not, where it cannot be told."""
+    from intra_search.knowledge.spec import needs_of_space
+    from intra_search.scenes.scene_set import open_scenes
+
+    settings = plan.settings
+    needs = needs_of_space(plan.space)
+    if not needs:
+        return ["# knowledge: no setting asks the teacher"]
+    try:
+        scenes = open_scenes(settings.scenes, "train")
+    except IntraSearchError as error:
+        return [f"# knowledge: not estimated without the data set: {error}"]
+    from intra_search.knowledge.estimate import answer_bytes, estimated_bill, excess
+
+    counts = {"num_classes": len(scenes.classes), "num_scenes": len(scenes)}
+    bill = estimated_bill(settings, needs, **counts)
+    search = settings.search
+    students = f"students {_hours(bill.students)}"
+    place = "on this machine's CPU, untrained networks, no trial stopped early"
+    if settings.knowledge.mode == "live" or not isinstance(settings.scenes.views, int):
+        live = (
+            f"{search.num_trials} trials take {_hours(bill.live)}, {students} and teacher {_hours(bill.live_teacher)}"
+        )
+        return [f"# knowledge: the teacher runs live; {live} ({place})"]
+    sizes = answer_bytes(settings, needs, counts["num_classes"])
+    total = sum(sizes.values()) * len(scenes) * settings.scenes.views
+    views = f"{settings.scenes.views} x {len(scenes)} views"
+    uri = settings.knowledge.store
+    too_large = excess(settings, needs, **counts, is_local="://" not in (uri or ""))
+    lines = [
+        f"# knowledge: {_bytes(sum(sizes.values()))} per view ({_shares(sizes)}), {_bytes(total)} for {views}",
+        f"# knowledge: extraction {_hours(bill.extraction)}; {search.num_trials} trials then {students}, "
+        f"in all {_hours(bill.stored)}; with a live teacher {_hours(bill.live)} ({place})",
+    ]
+    return lines + ([f"# knowledge: the teacher will run live: {too_large}"] if too_large else [])
+
+
+def _shares(sizes: Mapping[str, int]) -> str:
+    """Bytes by kind of answer, the first part of its name."""
+    kinds: dict[str, int] = {}
+    for name, size in sizes.items():
+        kind = name.partition("/")[0]
+        kinds[kind] = kinds.get(kind, 0) + size
+    return ", ".join(f"{kind} {_bytes(size)}" for kind, size in sorted(kinds.items()))
+
+
+def _bytes(number: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} GB"
+
+
+def _hours(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.2g} min" if seconds < 3600 else f"{seconds / 3600:.3g} h"

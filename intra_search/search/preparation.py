@@ -19,7 +19,7 @@ from intra_search.search.cluster import Cluster
 from intra_search.store.bundle import read_bundle, write_bundle
 from intra_search.store.ledger import HistoryRow, best_epoch, checkpoint_name, find_checkpoint, score_text
 from intra_search.store.storage import Storage
-from intra_search.store.study_folder import StudyFolder
+from intra_search.store.study_folder import KNOWLEDGE_RECORD, StudyFolder
 
 
 class Observer(Protocol):
@@ -163,8 +163,26 @@ def ensure_knowledge(
     cluster: Cluster,
     observer: Observer,
 ) -> str | None:
-    """Folder of the stored knowledge, extracted now as far as it is missing."""
+    """URI of the stored knowledge, extracted now as far as it is missing; None, and the teacher runs live, when the
+    answers would take more room than they may."""
+    from intra_search.knowledge.estimate import excess
     from intra_search.knowledge.extraction import extract
+
+    scenes = open_scenes(settings.scenes, "train")
+    home = Storage(settings.knowledge.store) if settings.knowledge.store else folder.storage
+    sizes = {"num_classes": len(scenes.classes), "num_scenes": len(scenes)}
+    too_large = excess(settings, needs, **sizes, is_local=home.is_local)
+    if too_large is not None:
+        observer.note(f"the teacher runs live in every step: {too_large}")
+        return None
+    known = folder.storage.exists(KNOWLEDGE_RECORD)
+    spent = float(folder.storage.read_json(KNOWLEDGE_RECORD)["device_seconds"]) if known else 0.0
+
+    def stored(shards: int, of: int, seconds: float) -> None:
+        nonlocal spent
+        spent += seconds
+        folder.storage.write_json(KNOWLEDGE_RECORD, {"device_seconds": spent})
+        observer.extracted(shards, of)
 
     return extract(
         folder.storage,
@@ -173,7 +191,7 @@ def ensure_knowledge(
         needs,
         cpus=cluster.cpus_alone,
         gpus=cluster.gpus_alone,
-        progress=observer.extracted,
+        progress=stored,
     )
 
 

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from intra_search.errors import StudyError
 from intra_search.store.ledger import FINISHED, STATES, TrialRecord
-from intra_search.store.study_folder import StudyFolder
+from intra_search.store.study_folder import KNOWLEDGE_RECORD, StudyFolder
 
 
 class Pick(NamedTuple):
@@ -70,8 +70,9 @@ def device_seconds(folder: StudyFolder, records: list[TrialRecord]) -> dict[str,
     """Device seconds by purpose."""
     storage = folder.storage
     spent = {"teacher": 0.0, "knowledge": 0.0, "trials": sum(record.device_seconds for record in records)}
-    for purpose, file in (("teacher", "record.json"), ("knowledge", "manifest.json")):
-        for name in storage.names(purpose):
-            if storage.exists(f"{purpose}/{name}/{file}"):
-                spent[purpose] += storage.read_json(f"{purpose}/{name}/{file}")["device_seconds"]
+    for name in storage.names("teacher"):
+        if storage.exists(f"teacher/{name}/record.json"):
+            spent["teacher"] += storage.read_json(f"teacher/{name}/record.json")["device_seconds"]
+    if storage.exists(KNOWLEDGE_RECORD):
+        spent["knowledge"] = storage.read_json(KNOWLEDGE_RECORD)["device_seconds"]
     return {purpose: round(seconds, 3) for purpose, seconds in spent.items()}

@@ -30,6 +30,11 @@ def read_about(storage: Storage, path: str) -> dict[str, Any]:
     return dict(_read_manifest(storage, path)["about"])
 
 
+def read_sums(storage: Storage, path: str) -> dict[str, str]:
+    """SHA-256 sums of the files as their writer had them, without reading the files."""
+    return {name: file["sha256"] for name, file in _read_manifest(storage, path)["files"].items()}
+
+
 def read_bundle(storage: Storage, path: str) -> Bundle:
     """Reads and verifies every file. Raises `CheckpointError` for a missing, torn or altered one."""
     manifest = _read_manifest(storage, path)

@@ -60,6 +60,13 @@ class Storage:
             found = self._fs.get_file_info(fs.FileSelector(self._at(path), allow_not_found=True))
         return sorted(info.base_name for info in found if not info.base_name.startswith(".tmp-"))
 
+    def sizes(self, path: str = "") -> dict[str, int]:
+        """Bytes of each file directly below a folder, by name, from one listing; empty when it does not exist."""
+        with self._explained(path):
+            found = self._fs.get_file_info(fs.FileSelector(self._at(path), allow_not_found=True))
+        files = [info for info in found if info.type == fs.FileType.File]
+        return {info.base_name: info.size for info in files if not info.base_name.startswith(".tmp-")}
+
     def read_bytes(self, path: str) -> bytes:
         """Raises `StorageError` when the file is missing or unreadable."""
         with self._explained(path), self._fs.open_input_stream(self._at(path)) as stream:

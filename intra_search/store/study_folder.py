@@ -12,7 +12,19 @@ from intra_search.store.storage import Storage
 STUDY_VERSION = 1
 """Form of the files below a study; a study of another version is refused."""
 
-CHANGEABLE = ("search.", "resources.", "name", "scenes.cache", "scenes.root", "teacher.allow_weak")
+KNOWLEDGE_RECORD = "knowledge.json"
+"""What this study spent on stored knowledge, which may lie elsewhere and belong to others too."""
+
+CHANGEABLE = (
+    "search.",
+    "resources.",
+    "name",
+    "scenes.cache",
+    "scenes.root",
+    "teacher.allow_weak",
+    "knowledge.store",
+    "knowledge.node_cache_gb",
+)
 """Settings that may differ when a study goes on; any other would make its trials incomparable."""
 
 

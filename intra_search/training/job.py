@@ -21,7 +21,7 @@ class TrainingJob(NamedTuple):
     seed: int
     """Seeds initial weights, dropout and data order."""
     knowledge: str | None = None
-    """Folder of the stored knowledge; None: there is none, or the teacher runs live."""
+    """URI of the stored knowledge, its own folder; None: there is none, or the teacher runs live."""
     teacher: str | None = None
     """Checkpoint of the teacher, for live knowledge."""
 
@@ -51,7 +51,7 @@ def student_job(
     teacher: str,
 ) -> TrainingJob:
     """The job of one trial."""
-    # What is not stored is asked of the teacher, whatever the mode: `auto` may have decided so.
+    # What is not stored is asked of the teacher, whatever the mode: `auto` or knowledge.max_gb may have decided so.
     live = (teacher or None) if knowledge is None else None
     seed = derived_seed(settings.seed, "student", trial)
     return TrainingJob(study, folder, generation, "student", settings, seed, knowledge, live)

@@ -15,6 +15,7 @@ from intra_search.config.settings import StudySettings
 from intra_search.distill.needs import teacher_answers
 from intra_search.distill.objective import Objective, ObjectiveResult, needs_of
 from intra_search.knowledge.reader import open_knowledge
+from intra_search.knowledge.source import scene_hashes
 from intra_search.networks.build import NetworkRecipe, build_network
 from intra_search.networks.checkpoint import (
     Checkpoint,
@@ -232,7 +233,10 @@ class Training:
         knowledge = None
         needs = needs_of(self.job.settings.distill)
         if self.job.knowledge is not None and needs and self.job.purpose == "student":
-            knowledge = open_knowledge(self._storage, self.job.knowledge, needs)
+            settings = self.job.settings
+            expected = scene_hashes(settings, self._train_scenes)
+            cache_gb = settings.knowledge.node_cache_gb
+            knowledge = open_knowledge(Storage(self.job.knowledge), needs, expected, node_cache_gb=cache_gb)
         return training_loader(
             self._train_scenes,
             self._order,

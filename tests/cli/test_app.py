@@ -69,6 +69,33 @@ def test_dry_run_shows_settings_samples_and_size(call: Callable[..., Answer]) ->
     assert "# trial 0 (fixed): enabled=true, affinity.weight=0.1, orders=[1, 2, 3]" in answer.out
 
 
+def test_dry_run_shows_what_stored_knowledge_takes_and_spares(call: Callable[..., Answer]) -> None:
+    answer = call("run", SPACES / "quickstart.toml", "--dry-run", "--set", "student.width=0.25")
+    # Per layer 12 x 12 graphs and 12 flags of three orders; maps of 10 x 26 cells in float16. 192 scenes, 2 views.
+    graphs, maps = 2 * 3 * (12 * 12 * 4 + 12), 2 * 10 * 26 * 2
+    assert f"# knowledge: {(graphs + maps) / 1000:.3g} kB per view" in answer.out
+    assert f"(graph {graphs / 1000:.3g} kB, map {maps / 1000:.3g} kB)" in answer.out
+    assert f"{(graphs + maps) * 384 / 1e6:.3g} MB for 2 x 192 views" in answer.out
+    assert "8 trials then students" in answer.out
+    assert "with a live teacher" in answer.out
+
+
+def test_dry_run_says_when_the_teacher_will_run_live(call: Callable[..., Answer]) -> None:
+    file = SPACES / "quickstart.toml"
+    answer = call("run", file, "--dry-run", "--set", "knowledge.max_gb=0.001")
+    assert "the teacher will run live: its answers would take 0.00" in answer.out
+    assert "above knowledge.max_gb = 0.001" in answer.out
+    assert "the teacher runs live; 8 trials take" in call("run", file, "--dry-run", "--set", "knowledge.mode=live").out
+
+
+def test_dry_run_needs_no_data_set(call: Callable[..., Answer], tmp_path: Path) -> None:
+    settings = ("scenes.dataset=folder", f"scenes.root={tmp_path / 'nowhere'}")
+    answer = call(
+        "run", SPACES / "quickstart.toml", "--dry-run", *(part for value in settings for part in ("--set", value))
+    )
+    assert (answer.code, "# knowledge: not estimated without the data set: " in answer.out) == (0, True)
+
+
 def spoil_mask(root: Path, change: Callable[[Path], None]) -> None:
     change(sorted((root / "masks").iterdir())[0])
 

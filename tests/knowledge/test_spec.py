@@ -135,3 +135,11 @@ def test_too_many_values_to_store() -> None:
     domains = {"distill.balance_steps": {"kind": "int", "low": 1, "high": 99}}
     with pytest.raises(SpaceError, match=r"space\.distill\.balance_steps: must have at most 64 values"):
         needs_of_space(space_of({}, domains))
+
+
+@pytest.mark.parametrize("path", ["scenes.height", "scenes.views", "scenes.augment.colour", "teacher.network", "seed"])
+def test_what_answers_depend_on_may_not_be_searched_and_the_reason_is_given(path: str) -> None:
+    domains = {path: {"kind": "choice", "values": [1, 2]}}
+    reason = "must be the same in all trials of a study, since the teacher's answers about each view are made once"
+    with pytest.raises(SpaceError, match=rf"space\.{path}: {reason}, found a domain; set it once, outside the space"):
+        space_of({}, domains)

@@ -96,8 +96,7 @@ def test_nothing_to_pick_yet(folder: StudyFolder) -> None:
 def test_status_by_hand(folder: StudyFolder) -> None:
     write(folder, *RECORDS)
     folder.storage.write_json("teacher/abc/record.json", {"device_seconds": 10.0})
-    folder.storage.write_json("knowledge/abc/manifest.json", {"device_seconds": 3.25})
-    folder.storage.write_bytes("knowledge/def/shard-00000.arrow", b"not complete")
+    folder.storage.write_json("knowledge.json", {"device_seconds": 3.25})
     found = status(folder)
     assert found["trials"] == {"waiting": 1, "running": 1, "done": 3, "stopped": 2, "failed": 2, "infeasible": 1}
     assert list(found["trials"]) == ["waiting", "running", "done", "stopped", "failed", "infeasible"]

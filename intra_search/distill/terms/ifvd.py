@@ -10,7 +10,7 @@ from torch import Tensor
 
 from intra_search.config.settings import DistillSettings
 from intra_search.distill.attention import resized
-from intra_search.distill.needs import Need, answer_of, feature_of
+from intra_search.distill.needs import HALF_OF_UNIT, Need, StoredForm, answer_of, feature_of
 from intra_search.distill.regions import region_masks
 from intra_search.distill.term import LayerTerm, TermResult, joined
 from intra_search.distill.unit import full_precision, unit
@@ -49,6 +49,10 @@ class CoherenceNeed(Need):
     @property
     def key(self) -> str:
         return f"coherence/{self.layer}"
+
+    @property
+    def stored_form(self) -> StoredForm:
+        return HALF_OF_UNIT
 
     def answer(
         self, alike: Sequence[Need], teacher: NetworkOutput, labels: Tensor, num_classes: int

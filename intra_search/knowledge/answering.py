@@ -1,0 +1,127 @@
+"""Asks the teacher about every view of a shard and stores what it says: the same bytes, however often it is done."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from intra_search.config.settings import StudySettings
+from intra_search.distill.needs import Need, StoredForm, belongs_to, teacher_answers
+from intra_search.knowledge.shards import shard_bytes
+from intra_search.knowledge.source import Source, source_of
+from intra_search.knowledge.store import KnowledgeStore, part_of, shard_about, shard_name
+from intra_search.networks.checkpoint import load_network
+from intra_search.networks.input import normalise
+from intra_search.networks.placement import place
+from intra_search.scenes.scene_set import SceneSet, open_scenes
+from intra_search.scenes.views import View
+from intra_search.store.storage import Storage
+
+BATCH_SIZE = 8
+"""Views per forward pass: fixed, so that a shard's bytes do not depend on who extracts it."""
+BATCHES_AHEAD = 3
+"""Batches that are drawn while the teacher answers one."""
+
+
+class ShardTask(NamedTuple):
+    """One shard's missing answers."""
+
+    store: str
+    """URI of the store's own folder."""
+    source: Source
+    shard: int
+    needs: frozenset[Need]
+
+
+class Extraction(NamedTuple):
+    """What is still to be done for one study's answers."""
+
+    store: KnowledgeStore
+    keys: tuple[str, ...]
+    threads: int
+    """Of torch, for every shard of this store."""
+    tasks: tuple[ShardTask, ...]
+
+
+def plan_extraction(
+    storage: Storage, teacher: str, settings: StudySettings, needs: frozenset[Need], threads: int
+) -> Extraction:
+    """Opens or begins the store of this study's source and lists what is missing in it.
+
+    Args:
+        storage: the study's; `teacher` is the path of a checkpoint in it.
+        threads: for a store that is begun now; another keeps its own number.
+
+    Raises `KnowledgeError` for a folder that holds something else or a file that was cut.
+    """
+    source = source_of(storage, teacher, settings, open_scenes(settings.scenes, "train"))
+    shared = settings.knowledge.store
+    home = Storage(shared).full_path(source.folder) if shared else storage.full_path(f"knowledge/{source.folder}")
+    store = KnowledgeStore(Storage(home), source)
+    threads = store.begin(threads)
+    missing = store.missing(need.key for need in needs)
+    for keys in sorted(set(missing.values())):
+        store.announce(keys)
+    wanted = {shard: frozenset(need for need in needs if need.key in keys) for shard, keys in missing.items()}
+    tasks = tuple(ShardTask(store.storage.uri, source, shard, part) for shard, part in wanted.items())
+    return Extraction(store, tuple(sorted(need.key for need in needs)), threads, tasks)
+
+
+class ShardWriter:
+    """A teacher, held for as many shards as its process is given."""
+
+    def __init__(self, storage: Storage, teacher: str, settings: StudySettings, *, threads: int, use_gpu: bool) -> None:
+        self._settings = settings
+        self._threads = threads
+        self._place = place(settings.teacher.training.amp, use_gpu=use_gpu)
+        # A GPU waits for its images; a CPU has nothing to spare while it computes.
+        self._drawers = threads if use_gpu else 1
+        network, _ = load_network(storage, teacher)
+        self._network = self._place.network(network)
+        self._scenes: SceneSet = open_scenes(settings.scenes, "train")
+
+    def write(self, task: ShardTask) -> None:
+        """Publishes one shard, unless somebody did meanwhile.
+
+        Sets torch's threads for this process: the order of sums, and so the last bit, may depend on their number.
+        """
+        storage = Storage(task.store)
+        name = shard_name(task.shard, part_of(need.key for need in task.needs))
+        if storage.exists(name):
+            return
+        torch.set_num_threads(self._threads)
+        batches = [self._answers(views, task.needs) for views in self._drawn(task.source, task.shard)]
+        joined = {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}
+        about = shard_about(task.source.hashes, name)
+        storage.write_bytes(name, shard_bytes(joined, stored_forms(task.needs, joined), about))
+
+    def _drawn(self, source: Source, shard: int) -> Iterator[list[View]]:
+        """Batches of views in row order, drawn ahead of the teacher."""
+        rows = [(scene, view) for scene in source.scenes_of(shard) for view in range(source.num_views)]
+        with ThreadPoolExecutor(self._drawers) as pool:
+            ahead: list[list[Future[View]]] = []
+            for at in range(0, len(rows), BATCH_SIZE):
+                ahead.append([pool.submit(self._view, *row) for row in rows[at : at + BATCH_SIZE]])
+                if len(ahead) > BATCHES_AHEAD:
+                    yield [future.result() for future in ahead.pop(0)]
+            for batch in ahead:
+                yield [future.result() for future in batch]
+
+    def _view(self, scene: int, view: int) -> View:
+        return self._scenes.view(scene, view, self._settings.seed)
+
+    @torch.inference_mode()
+    def _answers(self, views: list[View], needs: frozenset[Need]) -> dict[str, Tensor]:
+        images = torch.stack([view.image for view in views])
+        labels = self._place.labels(torch.stack([view.labels for view in views]))
+        with self._place.autocast():
+            output = self._network(normalise(self._place.images(images)))
+        answers = teacher_answers(needs, output, labels, len(self._scenes.classes))
+        return {key: answer.cpu() for key, answer in answers.items()}
+
+
+def stored_forms(needs: frozenset[Need], names: dict[str, Tensor]) -> dict[str, StoredForm]:
+    """How each answer is stored, by the need that it belongs to."""
+    return {name: next(need.stored_form for need in needs if belongs_to(name, need.key)) for name in names}

@@ -1,0 +1,139 @@
+"""What stored answers will take, and what they spare: sizes by shape alone, times from a few passes on the spot."""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from intra_search.config.settings import StudySettings
+from intra_search.distill.needs import Need, teacher_answers
+from intra_search.knowledge.answering import stored_forms
+from intra_search.networks.build import build_network
+from intra_search.networks.input import normalise
+from intra_search.networks.output import NetworkOutput
+from intra_search.networks.placement import Placement, place
+
+TIMED_SECONDS = 2.0
+"""A network is timed anew until so much has passed."""
+MAX_PASSES = 5
+
+
+class Bill(NamedTuple):
+    """Device seconds of one search, answered once or live."""
+
+    extraction: float
+    students: float
+    """All trials to their last epoch, without a teacher."""
+    live_teacher: float
+    """What the teacher would add to them."""
+
+    @property
+    def stored(self) -> float:
+        return self.extraction + self.students
+
+    @property
+    def live(self) -> float:
+        return self.students + self.live_teacher
+
+
+def answer_bytes(settings: StudySettings, needs: Iterable[Need], num_classes: int) -> dict[str, int]:
+    """Bytes of every stored answer about one view, by name; checksums not counted.
+
+    No pass is made: the teacher's shapes come from torch's meta device, and its answers from zeros of those shapes.
+    """
+    wanted = frozenset(needs)
+    height, width = settings.scenes.height, settings.scenes.width
+    with torch.device("meta"):
+        teacher = build_network(settings.teacher.network, num_classes, **settings.teacher.options.model_dump())
+        output = teacher.eval()(torch.empty(1, 3, height, width))
+    features = {name: torch.zeros(feature.shape) for name, feature in output.features.items()}
+    zeros = NetworkOutput(torch.zeros(output.logits.shape), features)
+    labels = torch.zeros(1, height, width, dtype=torch.uint8)
+    answers = teacher_answers(wanted, zeros, labels, num_classes)
+    forms = stored_forms(wanted, answers)
+    width_of = {
+        name: 1 if answer.dtype == torch.bool else forms[name].dtype.itemsize for name, answer in answers.items()
+    }
+    return {name: answer.numel() * width_of[name] for name, answer in answers.items()}
+
+
+def excess(
+    settings: StudySettings, needs: Iterable[Need], *, num_classes: int, num_scenes: int, is_local: bool
+) -> str | None:
+    """Why the answers may not be stored, in a few words; None when they may.
+
+    `is_local` says whether the store can be mapped where it is; else each machine copies it.
+    """
+    total = sum(answer_bytes(settings, needs, num_classes).values()) * num_scenes * int(settings.scenes.views)
+    limits = {"knowledge.max_gb": settings.knowledge.max_gb}
+    if not is_local:
+        limits["knowledge.node_cache_gb"] = settings.knowledge.node_cache_gb
+    name = min(limits, key=limits.__getitem__)
+    if total <= limits[name] * 1e9:
+        return None
+    return f"its answers would take {total / 1e9:.3g} GB, above {name} = {limits[name]:g}"
+
+
+def estimated_bill(settings: StudySettings, needs: frozenset[Need], *, num_classes: int, num_scenes: int) -> Bill:
+    """Times this machine's CPU with untrained networks on noise and multiplies; takes some seconds.
+
+    An upper bound for the trials: none is stopped early. Evaluation and decoding are left out of both sides.
+    """
+    placement = place("off", use_gpu=False)
+    teacher = _teacher_seconds(settings, needs, num_classes, placement)
+    student = _student_seconds(settings, num_classes, placement)
+    size = settings.training.batch_size
+    steps = settings.search.num_trials * settings.training.epochs * (num_scenes // size) * size
+    return Bill(teacher * num_scenes * int(settings.scenes.views), student * steps, teacher * steps)
+
+
+def _teacher_seconds(settings: StudySettings, needs: frozenset[Need], num_classes: int, placement: Placement) -> float:
+    """Of one view."""
+    options = settings.teacher.options.model_dump()
+    network = placement.network(build_network(settings.teacher.network, num_classes, **options)).eval()
+
+    def step(images: Tensor, labels: Tensor) -> None:
+        with torch.inference_mode():
+            teacher_answers(needs, network(normalise(placement.images(images))), labels, num_classes)
+
+    return _seconds_per_view(step, settings, num_classes)
+
+
+def _student_seconds(settings: StudySettings, num_classes: int, placement: Placement) -> float:
+    """Of one view, forwards and backwards."""
+    network = placement.network(build_network(settings.student.network, num_classes, **settings.student.options()))
+
+    def step(images: Tensor, labels: Tensor) -> None:
+        output = network(normalise(placement.images(images)))
+        nn.functional.cross_entropy(output.logits, labels.long()).backward()  # type: ignore[no-untyped-call]
+
+    return _seconds_per_view(step, settings, num_classes)
+
+
+def _seconds_per_view(step: Callable[[Tensor, Tensor], None], settings: StudySettings, num_classes: int) -> float:
+    """In batches of two; in those of the training where they are quick, since small networks gain by larger ones."""
+    small = _shortest(step, *_noise(settings, 2, num_classes)) / 2
+    size = settings.training.batch_size
+    if small * size > TIMED_SECONDS / 2:
+        return small
+    return _shortest(step, *_noise(settings, size, num_classes)) / size
+
+
+def _noise(settings: StudySettings, size: int, num_classes: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shape = (size, settings.scenes.height, settings.scenes.width)
+    images = torch.randint(256, (shape[0], 3, *shape[1:]), generator=generator, dtype=torch.uint8)
+    return images, torch.randint(num_classes, shape, generator=generator, dtype=torch.uint8)
+
+
+def _shortest(step: Callable[[Tensor, Tensor], None], images: Tensor, labels: Tensor) -> float:
+    """Seconds of the quickest of several passes; a slow one is made only once."""
+    begun = time.perf_counter()
+    seconds: list[float] = []
+    while len(seconds) < MAX_PASSES and time.perf_counter() - begun < TIMED_SECONDS:
+        started = time.perf_counter()
+        step(images, labels)
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)

@@ -1,0 +1,193 @@
+"""What a training step costs on stored knowledge and beside a live teacher, against the plain student in the same run.
+
+    python tests/bench/bench_knowledge.py
+
+At (a) ERFNet and PSPNet-ResNet-101 at 288 x 800 in batches of 4, and (b) the quickstart's networks and size. Steps
+include loading; epochs of the three kinds take turns, and the quickest of each counts, so a busy machine slows all.
+Networks are untrained: numbers do not change the time. Then the loader alone, bytes per view, and the bill of a search,
+worked out from the parts. Needs no data; about four minutes on two cores.
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from intra_search.config.settings import StudySettings, parse_settings, with_overrides
+from intra_search.config.study_file import load_study
+from intra_search.distill.objective import needs_of
+from intra_search.knowledge.answering import ShardWriter, plan_extraction
+from intra_search.knowledge.estimate import answer_bytes
+from intra_search.knowledge.reader import open_knowledge
+from intra_search.networks.build import build_network
+from intra_search.networks.checkpoint import Checkpoint, save_checkpoint
+from intra_search.scenes.scene_set import open_scenes
+from intra_search.scenes.writers.formats import draw_data_set, draw_order
+from intra_search.store.storage import Storage
+from intra_search.training.batches import ViewOrder, training_loader
+from intra_search.training.job import student_job
+from intra_search.training.loop import Training
+from intra_search.training.world import ALONE
+
+NUM_TRIALS, EPOCHS = 32, 20
+GOAL = 1.10
+"""Step time on stored knowledge, as a multiple of the plain student's."""
+QUICKSTART = Path(__file__).parents[2] / "search_spaces/quickstart.toml"
+
+
+class Case(NamedTuple):
+    """One pair of networks at one size."""
+
+    name: str
+    settings: StudySettings
+    rounds: int
+    """Epochs of each kind; the live one has fewer where it is slow."""
+    live_rounds: int
+
+
+class Parts(NamedTuple):
+    """Seconds per step of each kind, and per view of the extraction."""
+
+    plain: float
+    stored: float
+    live: float
+    extraction: float
+
+
+def cases() -> list[Case]:
+    large = parse_settings(
+        {
+            "scenes": {"height": 288, "width": 800, "num_train": 12, "num_val": 4, "num_test": 4, "views": 2},
+            "training": {"batch_size": 4, "epochs": 100, "amp": "off"},
+            "teacher": {"training": {"amp": "off"}},
+        }
+    )
+    small = with_overrides(
+        load_study(QUICKSTART).settings, {"scenes.num_val": 4, "training.epochs": 100, "training.amp": "off"}
+    )
+    return [
+        Case("(a) ERFNet, PSPNet-ResNet-101, 288 x 800, batch 4", large, 3, 1),
+        Case("(b) quickstart: ERFNet 0.25, PSPNet-ResNet-18, 80 x 208, batch 4", small, 5, 3),
+    ]
+
+
+def save_teacher(storage: Storage, settings: StudySettings, num_classes: int) -> str:
+    """An untrained teacher's checkpoint; returns its path."""
+    torch.manual_seed(0)
+    name, options = settings.teacher.network, settings.teacher.options.model_dump()
+    network = build_network(name, num_classes, **options)
+    about = {"network": {"name": name, "num_classes": num_classes, "options": options}, "history": []}
+    return save_checkpoint(storage, "teacher/t", 1, Checkpoint(network.state_dict(), {}, about))
+
+
+def extract(storage: Storage, teacher: str, settings: StudySettings) -> tuple[str, float]:
+    """The store's URI and seconds per view."""
+    plan = plan_extraction(storage, teacher, settings, needs_of(settings.distill), torch.get_num_threads())
+    writer = ShardWriter(storage, teacher, settings, threads=plan.threads, use_gpu=False)
+    started = time.perf_counter()
+    for task in plan.tasks:
+        writer.write(task)
+    seconds = time.perf_counter() - started
+    plan.store.finish(plan.keys)
+    return plan.store.storage.uri, seconds / (plan.store.source.num_scenes * plan.store.source.num_views)
+
+
+def measure(case: Case, folder: Path) -> Parts:
+    storage = Storage(folder)
+    num_classes = len(open_scenes(case.settings.scenes, "train").classes)
+    teacher = save_teacher(storage, case.settings, num_classes)
+    store, per_view = extract(storage, teacher, case.settings)
+    report_bytes(case.settings, num_classes, Storage(store))
+    plain = with_overrides(case.settings, {"distill.enabled": False})
+    kinds = {"plain": (plain, None), "stored": (case.settings, store), "live": (case.settings, None)}
+    trainings = {}
+    for kind, (settings, knowledge) in kinds.items():
+        home = f"trials/{kind}"
+        trainings[kind] = Training(student_job(storage.uri, 0, home, 1, settings, knowledge=knowledge, teacher=teacher))
+        if kind != "live":
+            trainings[kind].run_epoch()  # draws the scenes, which all three keep; sets up the convolutions
+    steps = len(open_scenes(case.settings.scenes, "train")) // case.settings.training.batch_size
+    best = dict.fromkeys(kinds, float("inf"))
+    for turn in range(case.rounds):
+        for kind, training in trainings.items():
+            if kind != "live" or turn < case.live_rounds:
+                best[kind] = min(best[kind], training.run_epoch()["train_seconds"] / steps)
+    return Parts(best["plain"], best["stored"], best["live"], per_view)
+
+
+def report_bytes(settings: StudySettings, num_classes: int, store: Storage) -> None:
+    told = sum(answer_bytes(settings, needs_of(settings.distill), num_classes).values())
+    views = len(open_scenes(settings.scenes, "train")) * int(settings.scenes.views)
+    found = sum(size for name, size in store.sizes().items() if name.endswith(".arrow")) / views
+    say(f"  {told} bytes per view by shape, {found:.0f} on disk (three orders and two maps)")
+
+
+def report(case: Case, parts: Parts) -> None:
+    plain = parts.plain
+    say(f"  plain {1e3 * plain:.1f} ms per step")
+    say(f"  stored {1e3 * parts.stored:.1f} ms, {parts.stored / plain:.3f} x plain (goal: at most {GOAL})")
+    say(f"  live   {1e3 * parts.live:.1f} ms, {parts.live / plain:.3f} x plain")
+    size, views = case.settings.training.batch_size, int(case.settings.scenes.views)
+    scenes = 1000
+    steps = NUM_TRIALS * EPOCHS * scenes / size
+    extraction = scenes * views * parts.extraction
+    stored, live = extraction + steps * parts.stored, steps * parts.live
+    say(f"  extraction {1e3 * parts.extraction:.1f} ms per view")
+    say(
+        f"  bill of {NUM_TRIALS} trials of {EPOCHS} epochs on 1,000 scenes with {views} views: "
+        f"stored {stored / 3600:.2f} h (extraction {extraction / 3600:.2f} h), live {live / 3600:.2f} h: "
+        f"{live / stored:.2f} x as much; plain {steps * plain / 3600:.2f} h"
+    )
+
+
+def loader_speed(folder: Path) -> None:
+    """Views per second of the loader alone, from CULane's JPEG frames (1640 x 590) to 288 x 800."""
+    draw_data_set(folder / "culane", "culane", draw_order("culane", 80, 0, None, None))
+    scenes = {"dataset": "culane", "root": str(folder / "culane"), "height": 288, "width": 800, "views": 2}
+    tree: dict[str, Any] = {"scenes": scenes, "teacher": {"network": "pspnet_resnet18", "training": {"amp": "off"}}}
+    settings = parse_settings(tree)
+    storage = Storage(folder / "study")
+    num_classes = len(open_scenes(settings.scenes, "train").classes)
+    store, _ = extract(storage, save_teacher(storage, settings, num_classes), settings)
+    for cache in (False, True):
+        opened = open_scenes(settings.scenes.model_copy(update={"cache": cache}), "train")
+        order = ViewOrder(len(opened), 2, 4, 0, ALONE)
+        for with_knowledge in (False, True):
+            needs = needs_of(settings.distill)
+            reader = open_knowledge(Storage(store), needs, {}, node_cache_gb=1.0) if with_knowledge else None
+            loader = training_loader(opened, order, reader, 0, num_processes=0, pin=False)
+            best = min(epoch_seconds(loader) for _ in range(3))
+            kind = "with answers" if with_knowledge else "without    "
+            say(f"  scene cache {'on ' if cache else 'off'}, {kind}: {4 * len(order) / best:.0f} views/s")
+
+
+def epoch_seconds(loader: Any) -> float:
+    started = time.perf_counter()
+    for _ in loader:
+        pass
+    return time.perf_counter() - started
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    say(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+    for case in cases():
+        say(case.name)
+        with tempfile.TemporaryDirectory() as folder:
+            report(case, measure(case, Path(folder)))
+    say("loader alone, CULane frames")
+    with tempfile.TemporaryDirectory() as folder:
+        loader_speed(Path(folder))
+
+
+if __name__ == "__main__":
+    main()
