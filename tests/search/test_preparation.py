@@ -35,7 +35,6 @@ class Notes:
             {"knowledge.store": "s3://nowhere/x?region=us-east-1", "knowledge.node_cache_gb": 1e-9},
             "above knowledge.node_cache_gb = 1e-09",
         ),
-        ({"knowledge.mode": "live"}, "(knowledge.mode = live)"),
     ],
 )
 def test_too_much_to_store_runs_live_and_says_so(
