@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from intra_search.cli.draw import draw
-from intra_search.cli.inference import evaluate, predict
+from intra_search.cli.evaluate import evaluate
+from intra_search.cli.predict import predict
 from intra_search.cli.score import score_app
 from intra_search.errors import IntraSearchError
 

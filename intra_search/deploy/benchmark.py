@@ -1,6 +1,6 @@
 """Official scores of a network on a split, frame by frame at full resolution, with or without files of predictions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -22,8 +22,10 @@ from intra_search.metrics.culane import LaneCounts, LaneRule, count_frame
 from intra_search.metrics.histograms import pair_counts
 from intra_search.metrics.llamas import NUM_CLASSES, CurveScores, LlamasSums, image_sums
 from intra_search.metrics.score import ApolloScapeReport, Json, LlamasReport
+from intra_search.scenes.images import read_image
 from intra_search.scenes.lane_files import lanes_name, read_lanes
 from intra_search.scenes.scene_set import SceneSet
+from intra_search.scenes.unlabelled import Picture
 
 Labels = NDArray[np.uint8]
 Totals = NDArray[np.float64]
@@ -160,6 +162,20 @@ HEADLINES: dict[str, dict[str, str]] = {
 }
 """Names of official scores in a history (behind `val/`), and their keys in the scorer's JSON. A search may maximise the
 first of each."""
+
+
+def write_submission(
+    pictures: Sequence[Picture],
+    settings: ScenesSettings,
+    predict: Callable[[NDArray[np.uint8]], Prediction],
+    out: Path,
+) -> None:
+    """Writes predictions for frames without labels in the form that the benchmark's own server takes.
+
+    Raises `SceneError` for a picture that cannot be read."""
+    scorer = SCORERS[settings.dataset](settings)
+    for picture in pictures:
+        scorer.write(out, picture.name, predict(read_image(picture.path)))
 
 
 def score_split(

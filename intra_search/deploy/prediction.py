@@ -1,5 +1,6 @@
 """A trained student on pictures: labels at the picture's own size."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from intra_search.config.settings import ScenesSettings, parse_settings
+from intra_search.config.settings import ScenesSettings, parse_settings, with_overrides
+from intra_search.errors import SettingError
 from intra_search.networks.checkpoint import load_network
 from intra_search.networks.input import normalise
+from intra_search.networks.output import NetworkOutput
+from intra_search.networks.placement import place
 from intra_search.scenes.labels import SceneClass
 from intra_search.scenes.sources import SOURCES
 from intra_search.scenes.views import evaluation_view
@@ -17,13 +21,15 @@ from intra_search.store.storage import Storage
 
 
 class Predictor:
-    """A checkpoint's network with the crop and size it was trained for."""
+    """A checkpoint's network with the crop and size it was trained for, or with those of other scenes; in float32, on
+    the GPU if there is one."""
 
-    def __init__(self, checkpoint: str) -> None:
-        self.network: nn.Module
-        self.network, self.about = load_network(Storage(checkpoint), "")
+    def __init__(self, checkpoint: str, scenes: ScenesSettings | None = None) -> None:
+        self.place = place("off", use_gpu=torch.cuda.is_available())
+        network, self.about = load_network(Storage(checkpoint), "")
+        self.network: nn.Module = self.place.network(network)
         self.classes = tuple(_scene_class(row) for row in self.about["classes"])
-        self.scenes: ScenesSettings = parse_settings(self.about["settings"]).scenes
+        self.scenes: ScenesSettings = scenes or scenes_of(self.about)
 
     @torch.inference_mode()
     def labels(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -35,9 +41,15 @@ class Predictor:
         cut = self.cut(height, width)
         unknown = np.zeros((height, width), np.uint8)
         view = evaluation_view(image, unknown, self.scenes, cut)
-        logits = self.network(normalise(view.image.unsqueeze(0))).logits[0]
+        logits = self.output(view.image.unsqueeze(0)).logits[0]
         unknown[cut:] = resized_labels(logits, (height - cut, width)).cpu().numpy()
         return unknown
+
+    @torch.inference_mode()
+    def output(self, images: Tensor) -> NetworkOutput:
+        """The network's answer for images (B, 3, H, W) uint8 of its input size."""
+        found: NetworkOutput = self.network(normalise(self.place.images(images)))
+        return found
 
     def cut(self, height: int, width: int) -> int:
         """Rows to drop from the top of a frame of this size."""
@@ -46,6 +58,19 @@ class Predictor:
             source: Any = SOURCES[self.scenes.dataset]
             return int(source.paper_crop_top(height, width))
         return round(share * height)
+
+
+def scenes_of(about: dict[str, Any], changes: Mapping[str, Any] | None = None) -> ScenesSettings:
+    """The scenes a checkpoint was trained on, with changed settings (`scenes.root` ...).
+
+    Raises `SettingError` for a path that is no setting of scenes, or a wrong value."""
+    other = [path for path in changes or {} if not path.startswith("scenes.")]
+    if other:
+        remedy = "the checkpoint's network and training cannot be changed any more"
+        raise SettingError(other[0], "only scenes.* may be set here", "another setting", remedy)
+    # The scenes alone: rules between them and the search that led to the checkpoint do not matter any more.
+    settings = parse_settings({"scenes": about["settings"]["scenes"]}, "checkpoint")
+    return with_overrides(settings, changes or {}, "--set").scenes
 
 
 def resized_labels(logits: Tensor, size: tuple[int, int]) -> Tensor:

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from intra_search.deploy.prediction import Predictor, resized_labels
 from intra_search.errors import SettingError
 from intra_search.metrics.lanes import LaneDecoding, decode_lanes
-from intra_search.networks.input import normalise
 from intra_search.networks.output import EXISTENCE, NetworkOutput
 from intra_search.scenes.labels import apolloscape_classes, file_id_table
 from intra_search.scenes.lane_files import Lane, lanes_name, write_lanes
@@ -53,8 +52,7 @@ def predicted(predictor: Predictor, image: NDArray[np.uint8]) -> Prediction:
     height, width, _ = image.shape
     cut = predictor.cut(height, width)
     view = evaluation_view(image, np.zeros((height, width), np.uint8), predictor.scenes, cut)
-    output: NetworkOutput = predictor.network(normalise(view.image.unsqueeze(0)))
-    return predictions(output, [(height, width)], [cut])[0]
+    return predictions(predictor.output(view.image.unsqueeze(0)), [(height, width)], [cut])[0]
 
 
 def predictions(output: NetworkOutput, sizes: Sequence[tuple[int, int]], cuts: Sequence[int]) -> list[Prediction]:

@@ -9,6 +9,7 @@ from torch import nn
 
 from intra_search.errors import CheckpointError
 from intra_search.networks.build import NetworkRecipe
+from intra_search.networks.existence import BRANCH, INNER
 from intra_search.store.bundle import read_about, read_bundle, write_bundle
 from intra_search.store.ledger import HistoryRow, checkpoint_name, generation_folders
 from intra_search.store.storage import Storage
@@ -80,7 +81,7 @@ def initialise(network: nn.Module, uri: str, setting: str) -> list[str]:
 
     The classifier may have other classes (a start from drawn scenes): tensors of another shape in the last layers
     are left out. So may either have an existence branch that the other lacks. Raises `CheckpointError` when fewer than
-    half of the network's weights fit: another network then.
+    half of the network's weights, its branch apart, fit: another network then.
     """
     found = {_bare(name): value for name, value in load_checkpoint(Storage(uri), "").network.items()}
     own = network.state_dict()
@@ -89,8 +90,9 @@ def initialise(network: nn.Module, uri: str, setting: str) -> list[str]:
         for name, value in own.items()
         if _bare(name) in found and found[_bare(name)].shape == value.shape
     }
-    weights = sum(own[name].numel() for name in fitting)
-    total = sum(value.numel() for value in own.values())
+    # The branch is counted on neither side: its hidden layer may outweigh a small network.
+    sizes = {name: value.numel() for name, value in own.items() if not name.startswith(BRANCH)}
+    weights, total = sum(sizes.get(name, 0) for name in fitting), sum(sizes.values())
     if weights < total / 2:
         share = f"{weights / total:.0%} of the weights fit"
         raise CheckpointError(f"{setting} = {uri}", "must hold the same network", share, "use its own architecture")
@@ -118,7 +120,7 @@ def read_checkpoint_about(storage: Storage, path: str) -> dict[str, Any]:
 
 def _bare(name: str) -> str:
     """Name of a tensor in the network that a `LaneNetwork` may wrap."""
-    return name.removeprefix("network.")
+    return name.removeprefix(INNER)
 
 
 def _packed(state: dict[str, Any]) -> bytes:

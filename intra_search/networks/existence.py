@@ -15,6 +15,8 @@ from intra_search.errors import SettingError
 from intra_search.networks.output import EXISTENCE, NetworkOutput
 from intra_search.networks.shape import OUTPUT_STRIDE
 
+INNER, BRANCH = "network.", "branch."
+"""How the names of a `LaneNetwork`'s weights begin: those of the network within, and of its branch."""
 _MIDDLE_CHANNELS = 32
 _HIDDEN = 128
 _DROPOUT = 0.1

@@ -9,6 +9,7 @@ The camera's folder is spelled `Camera 5` or `Camera_5`, not always alike in bot
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from intra_search.config.settings import ScenesSettings
 from intra_search.errors import SceneError
@@ -89,22 +90,38 @@ def _road_frames(scan: Scan, road_folder: str) -> Iterator[ListedFrame]:
     if road == UNLABELLED_ROAD and not scan.exists(labels):
         _log.info("Leaving out %s: the official test road has no labels", road)
         return
-    images = f"{road_folder}/ColorImage"
+    masks: dict[str, dict[str, str]] = {}
+    for image in road_images(scan, road):
+        path = PurePosixPath(image.path)
+        record, camera, wanted = path.parts[2], path.parts[3], f"{path.stem}_bin.png"
+        if str(path.parent) not in masks:
+            masks[str(path.parent)] = _masks(scan, f"{labels}/{record}", camera)
+        mask = masks[str(path.parent)].get(wanted)
+        if mask is None:
+            remedy = f"restore {scan.root / labels / record / camera / wanted}, or remove the image"
+            raise SceneError(str(scan.root / path), "every image must have its mask", "no mask", remedy)
+        yield ListedFrame(image.name, f"{road}/{record}", image.path, mask)
+
+
+class RoadImage(NamedTuple):
+    """One image of a road."""
+
+    name: str
+    """`road02/Record001/Camera_5/<stem>`, whatever the spelling of the camera's folder."""
+    path: str
+    """Below the root: `ColorImage_road02/ColorImage/Record001/Camera 5/<file>`."""
+
+
+def road_images(scan: Scan, road: str) -> Iterator[RoadImage]:
+    """All images of a road, labelled or not."""
+    images = f"ColorImage_{road}/ColorImage"
     cameras = [(record, camera) for record in scan.folders(images) for camera in scan.folders(f"{images}/{record}")]
     # By the name that scenes get, so that the spelling of a folder does not change their order.
     for record, camera in sorted(cameras, key=lambda pair: (pair[0], pair[1].replace(" ", "_"))):
-        masks = _masks(scan, f"{labels}/{record}", camera)
         folder = f"{images}/{record}/{camera}"
         for image in scan.files(folder, IMAGE_SUFFIXES):
-            stem = PurePosixPath(image).stem
-            mask = masks.get(f"{stem}_bin.png")
-            if mask is None:
-                wanted = scan.root / labels / record / camera / f"{stem}_bin.png"
-                remedy = f"restore {wanted}, or remove the image"
-                rule = "every image must have its mask"
-                raise SceneError(str(scan.root / folder / image), rule, "no mask", remedy)
-            name = f"{road}/{record}/{camera.replace(' ', '_')}/{stem}"
-            yield ListedFrame(name, f"{road}/{record}", f"{folder}/{image}", mask)
+            name = f"{road}/{record}/{camera.replace(' ', '_')}/{PurePosixPath(image).stem}"
+            yield RoadImage(name, f"{folder}/{image}")
 
 
 def _masks(scan: Scan, record: str, camera: str) -> dict[str, str]:

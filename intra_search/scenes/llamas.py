@@ -101,11 +101,17 @@ class LlamasScenes:
         return chosen
 
 
-def _list_frames(scan: Scan) -> Listing:
-    images = next((name for name in IMAGE_FOLDERS if scan.exists(name)), None)
-    if images is None:
+def image_folder(scan: Scan) -> tuple[str, str]:
+    """The folder of images that is there, and what follows the stamp in its files' names."""
+    found = next((name for name in IMAGE_FOLDERS if scan.exists(name)), None)
+    if found is None:
         rule = f"must hold {' or '.join(IMAGE_FOLDERS)}"
         raise SceneError(str(scan.root), rule, "neither", "unpack the official archives there")
+    return found, IMAGE_FOLDERS[found]
+
+
+def _list_frames(scan: Scan) -> Listing:
+    images, _ = image_folder(scan)
     frames: list[ListedFrame] = []
     missing: Counter[str] = Counter()
     notes: list[str] = []

@@ -22,7 +22,7 @@ VERBS = {
     "status": {"study", "as_json"},
     "trials": {"study", "as_json"},
     "best": {"study", "as_json"},
-    "evaluate": {"checkpoint", "split", "set_", "sheet", "out", "as_json"},
+    "evaluate": {"checkpoint", "split", "data", "set_", "sheet", "out", "as_json"},
     "predict": {"checkpoint", "pictures", "out", "painted"},
     "draw": {"out", "layout", "count", "height", "width", "seed", "overwrite"},
     "score": set(),

@@ -10,7 +10,8 @@ from intra_search.deploy.benchmark import HEADLINES, score_split
 from intra_search.deploy.prediction import Predictor
 from intra_search.deploy.submission import predicted
 from intra_search.errors import SettingError
-from intra_search.networks.checkpoint import initialise, load_network
+from intra_search.networks.build import NetworkRecipe
+from intra_search.networks.checkpoint import Checkpoint, initialise, load_network, save_checkpoint
 from intra_search.networks.existence import LaneNetwork
 from intra_search.networks.output import EXISTENCE
 from intra_search.scenes.scene_set import open_scenes
@@ -100,6 +101,18 @@ def test_weights_pass_between_networks_with_and_without_the_branch(drawn: Path, 
         assert bool(left) == (target == "with")
         images = torch.randn(1, 3, 32, 64)
         assert torch.equal(network(images).logits, known(images).logits)
+
+
+def test_a_start_without_the_branch_fits_a_small_network_with_it(tmp_path: Path) -> None:
+    """At 208 x 976 the branch's hidden layer outweighs an ERFNet of half width; it says nothing of the architecture."""
+    plain = NetworkRecipe("erfnet", 5, {"width": 0.5, "blocks": (3, 6)})
+    start = save_checkpoint(
+        Storage(tmp_path), "start", 1, Checkpoint(plain.build().state_dict(), {}, {"network": plain._asdict()})
+    )
+    lanes = plain._replace(num_lanes=4, input_size=(208, 976)).build()
+    left = initialise(lanes, str(tmp_path / start), "student.init")
+    assert left
+    assert all(name.startswith("branch.") for name in left)
 
 
 @pytest.mark.parametrize(
