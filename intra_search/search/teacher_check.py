@@ -71,16 +71,15 @@ class TeacherCheck:
         background = storage.read_json("baselines.json")["background"]
         if background is not None and not self._score > background:
             self._find_weak(f"{score_text(background)} of predicting background only")
-        elif storage.exists(f"{teacher.folder}/{FILE}"):
+        if storage.exists(f"{teacher.folder}/{FILE}"):
             stored = storage.read_json(f"{teacher.folder}/{FILE}")
             self._settled = True
-            if not stored["better"]:
+            if self._weak is None and not stored["better"]:
                 self._find_weak(_plain_text(stored["trial"], stored["epochs"], stored["plain"]))
-        elif (student := plain()) is not None:
+        elif not self.has_stopped and (student := plain()) is not None:
             self._settle(None, student.epochs, student.score)
-        else:
-            for record in sorted(records, key=lambda record: record.trial):
-                self._compare(record, histories[record.trial])
+        for record in sorted(records, key=lambda record: record.trial):
+            self._compare(record, histories[record.trial])
         self.raise_if_weak(left=True)
 
     def event(self, event: str, record: TrialRecord, history: list[HistoryRow]) -> None:

@@ -18,7 +18,6 @@ of order.
 """
 
 import argparse
-import itertools
 import json
 import os
 import sys
@@ -31,6 +30,7 @@ from typing import Any, Literal, NamedTuple
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch
+from scipy.stats import kendalltau
 
 from intra_search.config.seeding import derived_seed
 from intra_search.config.settings import StudySettings, parse_settings, with_overrides
@@ -143,17 +143,6 @@ def score(study: str, teacher: str, run: Run, tiny: bool) -> float:
     return Student(TrainingJob(study, folder, 1, "student", settings, seed, teacher=teacher)).score()
 
 
-def kendall(one: list[float], other: list[float]) -> float:
-    """Kendall's tau-a: agreeing less disagreeing pairs, over all pairs."""
-    pairs = list(itertools.combinations(range(len(one)), 2))
-    signs = [_sign(one[a] - one[b]) * _sign(other[a] - other[b]) for a, b in pairs]
-    return sum(signs) / len(pairs)
-
-
-def _sign(value: float) -> int:
-    return (value > 0) - (value < 0)
-
-
 def report(scores: Mapping[Run, float], seeds: range) -> None:
     """The scores, and the taus of each K against fresh views."""
     ranking = {(arm, seed): [scores[Run(name, arm, seed)] for name in SETTINGS] for arm in ARMS for seed in seeds}
@@ -165,7 +154,7 @@ def report(scores: Mapping[Run, float], seeds: range) -> None:
     print(f"{'rankings under':32s}{'tau with fresh views':>32s}{'mean val/miou':>16s}")
     for arm in ARMS:
         pairs = [(a, b) for a in seeds for b in seeds if arm != "fresh" or a < b]
-        taus = [kendall(ranking[arm, a], ranking["fresh", b]) for a, b in pairs]
+        taus = [float(kendalltau(ranking[arm, a], ranking["fresh", b]).statistic) for a, b in pairs]
         mean = sum(sum(ranking[arm, seed]) for seed in seeds) / (len(seeds) * len(SETTINGS))
         shown = " ".join(f"{tau:.2f}" for tau in sorted(taus))
         print(f"{f'{arm} views':32s}{sum(taus) / len(taus):20.2f} ({shown}){mean:14.4f}")

@@ -134,7 +134,12 @@ def test_a_driver_killed_before_the_comparison_finds_it_in_the_ledger(start: Sta
 def test_below_background_it_answers_nothing(start: Start) -> None:
     with pytest.raises(StudyError, match=r"found val/miou 0.1000 beside 0.1000 of predicting background only"):
         start(0.1, [0.0] * 3)
-    assert "going on" in start(0.1, [0.0] * 3, "teacher.allow_weak=true").notes[0]
+    driver = start(0.1, [0.0] * 3, "teacher.allow_weak=true", "search.num_trials=2")
+    assert "going on" in driver.notes[0]
+    driver.run_all()
+    settled = driver.folder.storage.read_bytes(f"{TEACHER}/comparison.json")
+    start(0.1, [0.5] * 3, "teacher.allow_weak=true", "search.num_trials=12").run_all()
+    assert driver.folder.storage.read_bytes(f"{TEACHER}/comparison.json") == settled
 
 
 def test_when_nothing_is_left_to_stop_it_is_said_and_no_error(start: Start) -> None:
