@@ -6,7 +6,7 @@ STUDY ?= studies/demo
 export RAY_USAGE_STATS_ENABLED = 0
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: demo test quick check lint types bench drills clean
+.PHONY: demo test quick check lint types bench drills evidence clean
 
 demo: $(VENV)/.installed  ## draw roads, train a teacher, search students, print the pick
 	$(BIN)/intra-search run search_spaces/quickstart.toml --study $(STUDY)
@@ -31,6 +31,9 @@ drills: $(VENV)/.installed  ## kill drivers and workers many times; takes long
 
 bench: $(VENV)/.installed  ## ratios to a rival in the same run
 	for file in tests/bench/bench_*.py; do $(BIN)/python $$file || exit 1; done
+
+evidence: $(VENV)/.installed  ## long studies behind defaults and claims; each says how to read it
+	for file in tests/evidence/*.py; do $(BIN)/python $$file || exit 1; done
 
 clean:
 	rm -rf $(VENV)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from intra_search.errors import CheckpointError, SettingError
+from intra_search.errors import CheckpointError, SettingError, StorageError
 from intra_search.networks.backbone import DilatedResNet
 from intra_search.networks.input import MEAN, STD
 from intra_search.store.storage import Storage
@@ -56,7 +56,9 @@ def load_released(network: nn.Module, uri: str) -> None:
         rule = "must be the authors' PSPNet with this study's depth, classes and 512 head channels"
         shapes = [tuple(state[wrong[0]].shape) if wrong[0] in state else "none" for state in (found, own)]
         remedy = 'set teacher.options.layout = "authors" and scenes.ignored_class = true, or train a teacher'
-        raise CheckpointError(uri, rule, f"{wrong[0]} {shapes[0]} for {shapes[1]} ({len(wrong)} in all)", remedy)
+        raise CheckpointError(
+            _where(uri), rule, f"{wrong[0]} {shapes[0]} for {shapes[1]} ({len(wrong)} in all)", remedy
+        )
     network.load_state_dict(_for_rgb(found))
 
 
@@ -95,7 +97,10 @@ def _state(uri: str) -> dict[str, Tensor]:
     number = np.float64(0).__reduce__()[0]
     known: list[Any] = [number, (number, "numpy.core.multiarray.scalar"), np.dtype, np.dtypes.Float64DType]
     folder, _, name = uri.rpartition("/")
-    data = Storage(folder or ".").read_bytes(name)
+    try:
+        data = Storage(folder or ".").read_bytes(name)
+    except StorageError as error:
+        raise CheckpointError(_where(uri), error.rule, error.found, error.remedy) from None
     try:
         with torch.serialization.safe_globals(known):
             content: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
@@ -105,8 +110,12 @@ def _state(uri: str) -> dict[str, Tensor]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, AttributeError, TypeError, ValueError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         remedy = "save its state_dict alone with torch.save, or train a teacher"
-        raise CheckpointError(uri, "must be a state dict saved by torch", reason, remedy) from None
+        raise CheckpointError(_where(uri), "must be a state dict saved by torch", reason, remedy) from None
     return state
+
+
+def _where(uri: str) -> str:
+    return f"teacher.checkpoint = {uri}"
 
 
 def _own_name(name: str) -> str:

@@ -144,7 +144,8 @@ def _baseline_text(folder: StudyFolder) -> str:
             known.append(f"teacher {score_text(teacher['score'])}")
         if storage.exists(f"teacher/{name}/comparison.json"):
             compared = storage.read_json(f"teacher/{name}/comparison.json")
-            known.append(f"plain trial {compared['trial']} {score_text(compared['plain'])}")
+            whose = "plain student" if compared["trial"] is None else f"plain trial {compared['trial']}"
+            known.append(f"{whose} {score_text(compared['plain'])}")
     return f" ({', '.join(known)})" if known else ""
 
 

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import nn
 
-from intra_search.config.settings import StudySettings
+from intra_search.config.settings import StudySettings, with_overrides
+from intra_search.config.space import Space
 from intra_search.config.study_file import StudyPlan
 from intra_search.distill.needs import Need
+from intra_search.distill.objective import active_terms
 from intra_search.errors import CheckpointError
 from intra_search.networks.build import NetworkRecipe
 from intra_search.networks.checkpoint import Checkpoint, save_checkpoint
@@ -153,6 +155,52 @@ def check_given_teacher(settings: StudySettings, about: dict[str, Any], classes:
         found = f"{name} with {len(known)}: {', '.join(known)}"
         where = f"teacher.checkpoint = {settings.teacher.checkpoint}"
         raise CheckpointError(where, rule, found, "train a teacher, or use teacher.init")
+
+
+class PlainStudent(NamedTuple):
+    """The base settings trained without distillation."""
+
+    score: float
+    """The study's objective on `val`, at the best epoch."""
+    epochs: int
+
+
+def ensure_plain(
+    folder: StudyFolder, plan: StudyPlan, generation: int, cluster: Cluster, observer: Observer
+) -> PlainStudent | None:
+    """Trains the plain student for a search that holds none; None where a trial will be one, where the file trains one
+    student only (a second one would double its cost), or where the student has no score."""
+    from intra_search.training.job import TrainingJob
+    from intra_search.training.worker import train_alone
+
+    settings, path = plan.settings, "plain/record.json"
+    if settings.teacher.allow_weak or settings.search.num_trials == 1 or _may_be_plain(plan.space):
+        return None
+    if not folder.storage.exists(path):
+        observer.note("training the base settings without distillation, since no trial of this space is without")
+        plain = with_overrides(settings, {"distill.enabled": False})
+        job = TrainingJob(folder.storage.uri, "plain", generation, "student", plain, settings.seed)
+        cpus, gpus, epochs = cluster.cpus_alone, cluster.gpus_alone, settings.training.epochs
+
+        def progress(row: HistoryRow) -> None:
+            score = score_text(row[settings.search.objectives[0]])
+            observer.note(f"plain student epoch {row['epoch']}/{epochs}: {score}, {row['seconds']:.1f} s")
+
+        history = train_alone(job, cpus=cpus, gpus=gpus, progress=progress, note=observer.note)
+        seconds = sum(row["seconds"] for row in history)
+        folder.storage.write_json(path, {"history": history, "device_seconds": seconds})
+    history = folder.storage.read_json(path)["history"]
+    scores = [row[settings.search.objectives[0]] for row in history]
+    known = [float(score) for score in scores if score is not None]
+    return PlainStudent(max(known), len(history)) if known else None
+
+
+def _may_be_plain(space: Space) -> bool:
+    """Whether a trial may be without distillation: by its switch, or as one of the fixed points."""
+    if any(not active_terms(space.settings(point).distill) for point in space.points):
+        return True
+    switch = space.domains.get("distill.enabled")
+    return switch is not None and switch.contains(False)
 
 
 def ensure_knowledge(

@@ -23,6 +23,7 @@ from intra_search.search.preparation import (
     check_released,
     ensure_baselines,
     ensure_knowledge,
+    ensure_plain,
     ensure_teacher,
     teacher_is_stored,
 )
@@ -107,7 +108,8 @@ class _Search:
         needs = needs_of_space(self._plan.space)
         if needs:
             teacher = ensure_teacher(self._folder, settings, self._generation, self._fingerprint, cluster, observer)
-            self._check.begin(teacher, self.conductor.records.values(), self.conductor.histories)
+            plain = functools.partial(ensure_plain, self._folder, self._plan, self._generation, cluster, self._observer)
+            self._check.begin(teacher, self.conductor.records.values(), self.conductor.histories, plain)
             if knowledge_mode(self._folder, self._plan, teacher, needs, cluster, observer) == "stored":
                 knowledge = ensure_knowledge(self._folder, settings, teacher, needs, cluster, observer)
         job = {

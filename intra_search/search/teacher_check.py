@@ -4,7 +4,8 @@ The plain student is a trial of this very search without distillation: the shipp
 paper's recipe, so the comparison costs nothing that the search would not have spent. Distilling trials that ran beside
 it by then are not lost either: the study goes on from there with `teacher.allow_weak`. The other ways cost more or say
 less: a plain student trained first would leave the rest of a cluster idle for a whole training, and a few epochs of one
-would compare a teacher with a student that is not done.
+would compare a teacher with a student that is not done. Only where no trial of a space could be plain is one trained
+first, with the base settings (`ensure_plain`).
 
 * A plain trial that reaches the teacher's value of the study's objective at any epoch settles it: more epochs only
   raise its best.
@@ -23,7 +24,7 @@ from intra_search.config.space import Space
 from intra_search.distill.objective import active_terms
 from intra_search.errors import StudyError
 from intra_search.search.halving import best_until
-from intra_search.search.preparation import Teacher
+from intra_search.search.preparation import PlainStudent, Teacher
 from intra_search.store.ledger import LIVE, HistoryRow, TrialRecord, score_text
 from intra_search.store.study_folder import StudyFolder
 
@@ -55,23 +56,30 @@ class TeacherCheck:
         self._plain: dict[int, bool] = {}
 
     def begin(
-        self, teacher: Teacher, records: Iterable[TrialRecord], histories: Mapping[int, list[HistoryRow]]
+        self,
+        teacher: Teacher,
+        records: Iterable[TrialRecord],
+        histories: Mapping[int, list[HistoryRow]],
+        plain: Callable[[], PlainStudent | None],
     ) -> None:
-        """Starts with what is stored. Raises `StudyError` when the teacher is known to be weak and is not allowed."""
+        """Starts with what is stored; else `plain` may train a student for it, where no trial will do.
+
+        Raises `StudyError` when the teacher is known to be weak and is not allowed."""
         self._teacher = teacher
         self._score = -math.inf if teacher.score is None else teacher.score
         storage = self._folder.storage
         background = storage.read_json("baselines.json")["background"]
         if background is not None and not self._score > background:
             self._find_weak(f"{score_text(background)} of predicting background only")
-        elif storage.exists(f"{teacher.folder}/{FILE}"):
+        if storage.exists(f"{teacher.folder}/{FILE}"):
             stored = storage.read_json(f"{teacher.folder}/{FILE}")
             self._settled = True
-            if not stored["better"]:
+            if self._weak is None and not stored["better"]:
                 self._find_weak(_plain_text(stored["trial"], stored["epochs"], stored["plain"]))
-        else:
-            for record in sorted(records, key=lambda record: record.trial):
-                self._compare(record, histories[record.trial])
+        elif not self.has_stopped and (student := plain()) is not None:
+            self._settle(None, student.epochs, student.score)
+        for record in sorted(records, key=lambda record: record.trial):
+            self._compare(record, histories[record.trial])
         self.raise_if_weak(left=True)
 
     def event(self, event: str, record: TrialRecord, history: list[HistoryRow]) -> None:
@@ -107,16 +115,19 @@ class TeacherCheck:
             return
         best = best_until(history, len(history), self._metric)
         better = self._score > best
-        if not math.isfinite(best) or (better and record.state != "done"):
-            return
+        if math.isfinite(best) and (not better or record.state == "done"):
+            self._settle(record.trial, len(history), best)
+
+    def _settle(self, trial: int | None, epochs: int, plain: float) -> None:
+        assert self._teacher is not None
         self._settled = True
-        comparison = {"teacher": self._teacher.score, "plain": best, "trial": record.trial, "epochs": len(history)}
+        better = self._score > plain
+        comparison = {"teacher": self._teacher.score, "plain": plain, "trial": trial, "epochs": epochs}
         self._folder.storage.write_json(f"{self._teacher.folder}/{FILE}", {**comparison, "better": better})
-        text = _plain_text(record.trial, len(history), best)
+        text = _plain_text(trial, epochs, plain)
         if better:
-            self._note(
-                f"the teacher is better than the plain student: {self._metric} {score_text(self._score)} beside {text}"
-            )
+            score = f"{self._metric} {score_text(self._score)}"
+            self._note(f"the teacher is better than the plain student: {score} beside {text}")
         else:
             self._find_weak(text)
 
@@ -135,5 +146,6 @@ class TeacherCheck:
         return self._plain[record.trial]
 
 
-def _plain_text(trial: int, epochs: int, value: float) -> str:
-    return f"{score_text(value)} of trial {trial} without distillation after {epochs} epochs"
+def _plain_text(trial: int | None, epochs: int, value: float) -> str:
+    whose = "the base settings" if trial is None else f"trial {trial}"
+    return f"{score_text(value)} of {whose} without distillation after {epochs} epochs"

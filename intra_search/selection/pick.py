@@ -67,7 +67,7 @@ def status(folder: StudyFolder) -> dict[str, Any]:
 
 
 def device_seconds(folder: StudyFolder, records: list[TrialRecord]) -> dict[str, float]:
-    """Device seconds by purpose."""
+    """Device seconds by purpose; a plain student that only the teacher is compared with counts as the teacher's."""
     storage = folder.storage
     spent = {"teacher": 0.0, "knowledge": 0.0, "trials": sum(record.device_seconds for record in records)}
     for name in storage.names("teacher"):
@@ -75,4 +75,6 @@ def device_seconds(folder: StudyFolder, records: list[TrialRecord]) -> dict[str,
             spent["teacher"] += storage.read_json(f"teacher/{name}/record.json")["device_seconds"]
     if storage.exists(KNOWLEDGE_RECORD):
         spent["knowledge"] = storage.read_json(KNOWLEDGE_RECORD)["device_seconds"]
+    if storage.exists("plain/record.json"):  # trained to see whether the teacher is better
+        spent["teacher"] += storage.read_json("plain/record.json")["device_seconds"]
     return {purpose: round(seconds, 3) for purpose, seconds in spent.items()}

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from intra_search.distill.needs import Need, teacher_answers
+from intra_search.distill.objective import needs_of
 from intra_search.networks.input import normalise
 from intra_search.training.batches import Batch
 from intra_search.training.job import TrainingJob
@@ -43,27 +44,33 @@ def measure_costs(job: TrainingJob, needs: Iterable[Need], *, use_gpu: bool) -> 
 
 class _TimedTraining(Training):
     def costs(self, needs: frozenset[Need]) -> ViewCosts:
-        batch: Batch = next(iter(self._loader))
+        batch = self._batch()
         size = len(batch["images"])
         self._step.train()
         live = self._seconds(lambda: self._train_step(batch, 0.0))
-        extraction = self._seconds(lambda: self._answers(batch, needs))
-        images, labels = self._place.images(batch["images"]), self._place.labels(batch["labels"])
-        answers = self._ask_teacher(images, labels)
+        answers: dict[str, Tensor] = {}
+        extraction = self._seconds(lambda: answers.update(self._answers(batch, needs)))
         self._teacher = None
         with tempfile.TemporaryDirectory(dir=self._folder_to_map()) as folder:
-            stored = _MappedAnswers(Path(folder), answers)
+            stored = _MappedAnswers(Path(folder), answers, needs_of(self.job.settings.distill))
             step = self._seconds(lambda: self._train_step({**batch, "answers": stored.read()}, 0.0))
         return ViewCosts(step / size, live / size, extraction / size)
 
+    def _batch(self) -> Batch:
+        """The first batch; of it two views on a CPU, whose time per view is the same and may be seconds."""
+        batch: Batch = next(iter(self._loader))
+        if self._place.device.type == "cuda":
+            return batch
+        images, labels, existence = batch["images"][:2], batch["labels"][:2], batch["existence"][:2]
+        return {"images": images, "labels": labels, "existence": existence, "answers": {}}
+
     @torch.no_grad()
-    def _answers(self, batch: Batch, needs: frozenset[Need]) -> None:
+    def _answers(self, batch: Batch, needs: frozenset[Need]) -> dict[str, Tensor]:
         assert self._teacher is not None
         with self._place.autocast():
             output = self._teacher(normalise(self._place.images(batch["images"])))
         answers = teacher_answers(needs, output, self._place.labels(batch["labels"]), self._recipe.num_classes)
-        for answer in answers.values():
-            answer.cpu()
+        return {key: answer.cpu() for key, answer in answers.items()}
 
     def _folder_to_map(self) -> str | None:
         """Where stored answers are mapped: in the study, or on this machine where it cannot be mapped."""
@@ -84,11 +91,12 @@ class _TimedTraining(Training):
 class _MappedAnswers:
     """A batch's answers in files as large as theirs in a shard, read as a shard is: each view's copied from a map."""
 
-    def __init__(self, folder: Path, answers: dict[str, Tensor]) -> None:
-        self._files: dict[str, Path] = {}
-        for number, (key, answer) in enumerate(answers.items()):
-            self._files[key] = folder / f"{number}.npy"
-            np.save(self._files[key], answer.cpu().numpy())
+    def __init__(self, folder: Path, answers: dict[str, Tensor], needs: Iterable[Need]) -> None:
+        keys = {need.key for need in needs}
+        wanted = [key for key in answers if key in keys or key.rpartition("/")[0] in keys]
+        self._files = {key: folder / f"{number}.npy" for number, key in enumerate(wanted)}
+        for key, file in self._files.items():
+            np.save(file, answers[key].numpy())
 
     def read(self) -> dict[str, Tensor]:
         mapped = {key: np.load(file, mmap_mode="r") for key, file in self._files.items()}

@@ -192,6 +192,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
 
 def test_what_is_no_state_dict_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "teacher.pth"
+    assert refused(small(), str(path)).startswith(f"teacher.checkpoint = {path}: must exist")
     for content in (b"", b"no weights", b"PK\x03\x04 and no more"):
         path.write_bytes(content)
         assert "must be a state dict saved by torch" in refused(small(), str(path))

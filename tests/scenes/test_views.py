@@ -1,7 +1,13 @@
 """Views: image and labels move as one, draws are functions of (seed, scene, view), evaluation draws nothing."""
 
+import hashlib
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -20,6 +26,7 @@ from intra_search.scenes.views import (
 )
 
 Array = NDArray[np.uint8]
+ROOT = Path(__file__).parents[2]
 ALL = {"scale": (0.7, 1.6), "rotation": 12.0, "colour": 0.3, "flip": True}
 
 
@@ -111,6 +118,35 @@ def test_a_view_is_a_function_of_its_numbers() -> None:
     torch.manual_seed(2)
     assert all(_same(view, _drawn(image, labels, settings, number)) for number, view in enumerate(first))
     assert not any(_same(first[0], view) for view in first[1:])
+
+
+def views_digest(threads: int) -> str:
+    """SHA-256 of views with all changes switched on, small ones and ones large enough to be shared between threads."""
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+    digest = hashlib.sha256()
+    for size, settings in (((100, 150), _settings(**ALL)), ((590, 1640), _settings(288, 800, **ALL))):
+        image, labels = _scene(*size)
+        for number in (0, 1, 2, 2**62 - 1):
+            view = _drawn(image, labels, settings, number, cut=7)
+            digest.update(view.image.numpy().tobytes() + view.labels.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def test_any_process_with_any_number_of_threads_rebuilds_a_view_bit_for_bit() -> None:
+    """A new process, so that nothing is inherited; its string hash shows that it is another one."""
+    code = "import sys; from tests.scenes.test_views import views_digest; print(hash('a'), views_digest(3))"
+    environment = {**os.environ, "PYTHONHASHSEED": "17"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
+    other_hash, other_digest = done.stdout.split()
+    assert other_hash != str(hash("a"))
+    before = (torch.get_num_threads(), cv2.getNumThreads())
+    try:
+        assert views_digest(1) == views_digest(2) == other_digest
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
 
 
 def test_drawing_leaves_the_global_randomness_alone() -> None:

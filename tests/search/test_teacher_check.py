@@ -8,7 +8,7 @@ import pytest
 from intra_search.config.study_file import StudyPlan, parse_study
 from intra_search.errors import StudyError
 from intra_search.search.conductor import Assignment
-from intra_search.search.preparation import Teacher
+from intra_search.search.preparation import PlainStudent, Teacher
 from intra_search.search.teacher_check import TeacherCheck
 from intra_search.store.ledger import HistoryRow, TrialRecord
 from intra_search.store.study_folder import StudyFolder
@@ -39,7 +39,14 @@ class CheckedDriver(Driver):
         folder.storage.write_json("baselines.json", {"background": 0.1, "untrained": 0.0})
         self.check = TeacherCheck(folder, plan.settings, plan.space, self.notes.append, lambda: self.conductor.drain())
         super().__init__(folder, plan, self.check.event, slots=1)
-        self.check.begin(Teacher(TEACHER, "", teacher), self.conductor.records.values(), self.conductor.histories)
+        self.check.begin(
+            Teacher(TEACHER, "", teacher), self.conductor.records.values(), self.conductor.histories, self.train_plain
+        )
+
+    plain_student: PlainStudent | None = None
+
+    def train_plain(self) -> PlainStudent | None:
+        return self.plain_student
 
     def run_all(self) -> None:
         while self.workers or self.start_one():
@@ -127,7 +134,12 @@ def test_a_driver_killed_before_the_comparison_finds_it_in_the_ledger(start: Sta
 def test_below_background_it_answers_nothing(start: Start) -> None:
     with pytest.raises(StudyError, match=r"found val/miou 0.1000 beside 0.1000 of predicting background only"):
         start(0.1, [0.0] * 3)
-    assert "going on" in start(0.1, [0.0] * 3, "teacher.allow_weak=true").notes[0]
+    driver = start(0.1, [0.0] * 3, "teacher.allow_weak=true", "search.num_trials=2")
+    assert "going on" in driver.notes[0]
+    driver.run_all()
+    settled = driver.folder.storage.read_bytes(f"{TEACHER}/comparison.json")
+    start(0.1, [0.5] * 3, "teacher.allow_weak=true", "search.num_trials=12").run_all()
+    assert driver.folder.storage.read_bytes(f"{TEACHER}/comparison.json") == settled
 
 
 def test_when_nothing_is_left_to_stop_it_is_said_and_no_error(start: Start) -> None:
@@ -150,3 +162,24 @@ def test_values_that_are_no_numbers_settle_nothing(start: Start) -> None:
     history: list[HistoryRow] = [{"epoch": 1, "val/miou": None, "seconds": 1.0}]
     driver.check.event("reported", record, history)
     assert driver.notes == []
+
+
+def test_a_plain_student_of_its_own_settles_it_before_any_trial(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CheckedDriver, "plain_student", PlainStudent(0.45, 3))
+    driver = start(0.5, [0.9] * 3)
+    text = "val/miou 0.5000 beside 0.4500 of the base settings without distillation after 3 epochs"
+    assert driver.notes == [f"the teacher is better than the plain student: {text}"]
+    driver.run_all()
+    assert driver.states() == ["done"] * 4
+    driver.folder.storage.delete(f"{TEACHER}/comparison.json")
+    with pytest.raises(StudyError, match=r"0\.4000 beside 0\.4500 of the base settings"):
+        start(0.4, [0.9] * 3)
+
+
+def test_a_teacher_below_background_costs_no_plain_student(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(self: CheckedDriver) -> None:
+        raise AssertionError("trained")
+
+    monkeypatch.setattr(CheckedDriver, "train_plain", train)
+    with pytest.raises(StudyError, match="background only"):
+        start(0.05, [0.9] * 3)

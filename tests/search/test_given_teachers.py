@@ -1,0 +1,129 @@
+"""What comes before the trials, with training and measuring made up: given teachers, and the plain student."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from intra_search.config.settings import StudySettings, with_overrides
+from intra_search.config.study_file import StudyPlan, parse_study
+from intra_search.errors import CheckpointError
+from intra_search.networks.build import NetworkRecipe
+from intra_search.networks.checkpoint import load_network
+from intra_search.scenes.scene_set import open_scenes
+from intra_search.search.cluster import Cluster
+from intra_search.search.preparation import PlainStudent, check_released, ensure_plain, ensure_teacher
+from intra_search.selection.pick import device_seconds
+from intra_search.store.storage import Storage
+from intra_search.store.study_folder import StudyFolder
+from intra_search.training import worker
+from intra_search.training.job import TrainingJob, teacher_job
+from intra_search.training.loop import Training
+from tests.networks.test_released import as_theirs, saved
+from tests.tiny_study import tiny_settings
+
+CLUSTER = Cluster(2.0, 0.0, 2.0, 0.0, 1.0, 0.0)
+
+
+class Notes(list[str]):
+    """An observer that keeps what it is told."""
+
+    note = list.append
+
+    def teacher_epoch(self, row: dict[str, Any], epochs: int) -> None:
+        raise AssertionError
+
+    def extracted(self, shards: int, of: int) -> None:
+        raise AssertionError
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyFolder:
+    """A study whose teachers score 0.3."""
+    monkeypatch.setattr(worker, "measure_checkpoint", lambda *_, **__: 0.3)
+    return StudyFolder(str(tmp_path / "study"))
+
+
+def authors_file(settings: StudySettings, path: Path) -> str:
+    torch.manual_seed(0)
+    num_classes = len(open_scenes(settings.scenes, "train").classes)
+    options = settings.teacher.options.model_dump()
+    network = NetworkRecipe(settings.teacher.network, num_classes, options).build()
+    return saved(path, as_theirs(network))
+
+
+def test_a_file_of_the_authors_becomes_a_checkpoint_of_the_study(
+    folder: StudyFolder, roads: Path, tmp_path: Path
+) -> None:
+    settings = with_overrides(tiny_settings(roads), {"teacher.options.layout": "authors"})
+    uri = authors_file(settings, tmp_path / "teacher.pth.tar")
+    settings = with_overrides(settings, {"teacher.checkpoint": uri})
+    notes = Notes()
+    teacher = ensure_teacher(folder, settings, 1, "f" * 64, CLUSTER, notes)
+    assert teacher.score == 0.3
+    assert notes == [f"teacher taken from {uri}: val/miou 0.3000 on this study's val"]
+    network, about = load_network(folder.storage, teacher.checkpoint)
+    assert torch.equal(network.head[4].bias, check_released(settings).head[4].bias)
+    assert about["network"]["options"]["layout"] == "authors"
+    Path(uri).unlink()  # the study is whole without it
+    assert ensure_teacher(folder, settings, 2, "f" * 64, CLUSTER, notes) == teacher
+
+
+def test_a_file_that_does_not_fit_is_refused(roads: Path, tmp_path: Path) -> None:
+    settings = with_overrides(tiny_settings(roads), {"teacher.options.layout": "authors"})
+    uri = authors_file(settings, tmp_path / "teacher.pth")
+    paper = with_overrides(settings, {"teacher.checkpoint": uri, "teacher.options.layout": "paper"})
+    with pytest.raises(CheckpointError, match=r'set teacher.options.layout = "authors"'):
+        check_released(paper)
+
+
+def test_an_own_checkpoint_is_scored_on_this_study(folder: StudyFolder, roads: Path, tmp_path: Path) -> None:
+    """What it scored where it was trained may be of other scenes."""
+    settings = tiny_settings(roads)
+    training = Training(teacher_job(str(tmp_path / "other"), "teacher/t", 1, settings))
+    row = training.run_epoch()
+    uri = Storage(tmp_path / "other").full_path("teacher/t/gen-1/checkpoint-000001")
+    given = with_overrides(settings, {"teacher.checkpoint": uri})
+    teacher = ensure_teacher(folder, given, 1, "f" * 64, CLUSTER, Notes())
+    assert teacher.score == 0.3 != row["val/miou"]
+    assert torch.equal(
+        load_network(folder.storage, teacher.checkpoint)[0].head[4].bias, training.network.state_dict()["head.4.bias"]
+    )
+
+
+def plan(roads: Path, *overrides: str, text: str = "") -> StudyPlan:
+    space = text or '[space."distill.affinity.weight"]\nkind = "float"\nlow = 0.1\nhigh = 1.0\n'
+    return parse_study(f'[scenes]\ndataset = "folder"\nroot = "{roads}"\n{space}', "f", overrides)
+
+
+def test_a_search_without_a_plain_trial_trains_the_plain_student_once(
+    folder: StudyFolder, roads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[TrainingJob] = []
+
+    def train(job: TrainingJob, **_: object) -> list[dict[str, Any]]:
+        jobs.append(job)
+        return [{"epoch": epoch, "val/miou": value, "seconds": 2.0} for epoch, value in ((1, 0.2), (2, 0.4), (3, None))]
+
+    monkeypatch.setattr(worker, "train_alone", train)
+    notes = Notes()
+    for _ in range(2):
+        assert ensure_plain(folder, plan(roads), 1, CLUSTER, notes) == PlainStudent(0.4, 3)
+    assert len(jobs) == 1
+    assert not jobs[0].settings.distill.enabled
+    assert jobs[0].folder == "plain"
+    assert len(notes) == 1
+    assert device_seconds(folder, [])["teacher"] == 6.0
+
+
+def test_no_plain_student_is_trained_where_a_trial_is_one_or_nothing_is_searched(
+    folder: StudyFolder, roads: Path
+) -> None:
+    switch = '[space."distill.enabled"]\nkind = "choice"\nvalues = [true, false]\n'
+    for given in (
+        plan(roads, text=switch),
+        plan(roads, text="[search]\nnum_trials = 1\n"),
+        plan(roads, "teacher.allow_weak=true"),
+    ):
+        assert ensure_plain(folder, given, 1, CLUSTER, Notes()) is None
