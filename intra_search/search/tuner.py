@@ -1,5 +1,6 @@
 """Ray Tune as the muscle: runs the conductor's assignments in reused actors and brings back their reports."""
 
+import errno
 import json
 import logging
 import os
@@ -187,11 +188,19 @@ def _group(job: TrainingJob, config: dict[str, Any], attempt: int) -> Any:
 
 
 def _ours_among_workers(error: Exception) -> IntraSearchError | None:
-    """The error of our own that ended a group, whichever worker raised it; None for a crash."""
-    for failure in getattr(error, "worker_failures", {}).values():
-        cause = getattr(failure, "_base_exc", failure)  # Ray wraps what a worker raised to keep its traceback
-        if isinstance(cause, IntraSearchError):
-            return cause
+    """The error of our own that ended a group, whichever worker raised it; None for a crash.
+
+    Ray Train keeps its own files beside our checkpoints, so a full disk may show there first.
+    """
+    for failure in (error, getattr(error, "controller_failure", None), *getattr(error, "worker_failures", {}).values()):
+        cause: BaseException | None = getattr(failure, "_base_exc", failure)  # Ray's wrapping keeps the traceback
+        while cause is not None:
+            if isinstance(cause, IntraSearchError):
+                return cause
+            if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
+                where = str(cause.filename or "the study's storage")
+                return StorageError(where, "needs space", "none left on the device", "free some and run again")
+            cause = cause.__cause__ or cause.__context__
     return None
 
 
