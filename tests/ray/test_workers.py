@@ -5,7 +5,6 @@ import os
 import re
 import signal
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -135,13 +134,11 @@ def test_no_space_is_told_from_a_crash_wherever_ray_hides_it() -> None:
     full = OSError(errno.ENOSPC, "No space left on device", "/study/ray-train-0/marker")
     wrapped = RuntimeError("Ray could not set up its storage")
     wrapped.__cause__ = full
-    for error in (
-        full,
-        wrapped,
-        SimpleNamespace(controller_failure=wrapped),
-        SimpleNamespace(worker_failures={1: full}),
-    ):
-        found = _ours_among_workers(error)  # type: ignore[arg-type]
+    of_controller, of_workers = RuntimeError("training failed"), RuntimeError("training failed")
+    of_controller.controller_failure = wrapped  # type: ignore[attr-defined]
+    of_workers.worker_failures = {1: full}  # type: ignore[attr-defined]
+    for error in (full, wrapped, of_controller, of_workers):
+        found = _ours_among_workers(error)
         assert isinstance(found, StorageError)
         assert "/study/ray-train-0/marker: needs space" in str(found)
     assert _ours_among_workers(RuntimeError("a crash")) is None
