@@ -5,6 +5,8 @@ import os
 import re
 import signal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -143,3 +145,27 @@ def test_no_space_is_told_from_a_crash_wherever_ray_hides_it() -> None:
         assert "/study/ray-train-0/marker: needs space" in str(found)
     assert _ours_among_workers(RuntimeError("a crash")) is None
     assert _ours_among_workers(OSError(errno.EIO, "a crash")) is None
+
+
+def test_a_search_that_leaves_ends_though_a_trial_could_not_report_its_end() -> None:
+    """Its slot is never given back; asked again and again, Tune would wait for ever."""
+    from ray.tune.search import Searcher
+
+    from intra_search.search.tuner import _ConductedSearcher
+
+    conductor: Any = SimpleNamespace(exhausted=True, num_running=1)
+    assert _ConductedSearcher(conductor, 1, {}).suggest("next") == Searcher.FINISHED
+
+
+def test_the_last_error_of_a_worker_is_one_line(tmp_path: Path) -> None:
+    """As Tune writes it."""
+    from intra_search.search.tuner import _last_error
+
+    file = tmp_path / "error.txt"
+    file.write_text(
+        "Failure # 1 (occurred at noon)\nout of memory\nFailure # 2 (occurred at one)\nThe actor\n\tdied.\n"
+    )
+    trial: Any = SimpleNamespace(error_file=str(file))
+    assert _last_error(trial) == "The actor died."
+    trial.error_file = None
+    assert _last_error(trial) == "unknown"
