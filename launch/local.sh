@@ -2,10 +2,11 @@
 # A Ray head and workers on this machine, for studies that outlive one command, or several studies side by side.
 #   launch/local.sh [EXTRA_WORKERS]     starts a head (and EXTRA_WORKERS more Ray nodes), prints how to use it
 #   launch/local.sh --stop              ends what this script started, and nothing else
-# Environment: RAY_TMPDIR (Ray's files), RAY_PORT (6379), RAY_CLIENT_PORT (10001), CPUS_PER_NODE and GPUS_PER_NODE (Ray's own count).
+# Environment: RAY_TMPDIR (Ray's files), RAY_PORT (6379), RAY_CLIENT_PORT (10001), RAY_DASHBOARD_PORT (8265), RAY_AGENT_PORT (52365, where
+# the head takes jobs), CPUS_PER_NODE and GPUS_PER_NODE (Ray's own count).
 set -euo pipefail
 
-port="${RAY_PORT:-6379}"
+port="${RAY_PORT:-6379}" dashboard="${RAY_DASHBOARD_PORT:-8265}"
 folder="${RAY_TMPDIR:-/tmp/ray-$(id -u)}"
 pids="$folder/intra-search-nodes.pids"
 export RAY_TMPDIR="$folder" OMP_WAIT_POLICY=PASSIVE
@@ -27,7 +28,9 @@ size=()
 [[ -n "${GPUS_PER_NODE:-}" ]] && size+=(--num-gpus "$GPUS_PER_NODE")
 
 # --block keeps each node in the foreground of its own process, so that its process id ends it.
-nohup ray start --head --port "$port" --ray-client-server-port "${RAY_CLIENT_PORT:-10001}" --block "${size[@]}" > "$folder/head.log" 2>&1 &
+nohup ray start --head --port "$port" --ray-client-server-port "${RAY_CLIENT_PORT:-10001}" \
+    --dashboard-port "$dashboard" --dashboard-agent-listen-port "${RAY_AGENT_PORT:-52365}" \
+    --block "${size[@]}" > "$folder/head.log" 2>&1 &
 echo $! > "$pids"
 for _ in $(seq 60); do
     ray status --address "127.0.0.1:$port" > /dev/null 2>&1 && break
@@ -40,8 +43,10 @@ if ! ray status --address "127.0.0.1:$port" > /dev/null; then
     exit 1
 fi
 for ((node = 1; node <= ${1:-0}; node++)); do
-    nohup ray start --address "127.0.0.1:$port" --block "${size[@]}" > "$folder/node-$node.log" 2>&1 &
+    # An agent's port is one machine's: the other nodes on this one take any that is free.
+    nohup ray start --address "127.0.0.1:$port" --dashboard-agent-listen-port 0 --block "${size[@]}" > "$folder/node-$node.log" 2>&1 &
     echo $! >> "$pids"
 done
 echo "intra-search run STUDY.toml --study DIR --address 127.0.0.1:$port"
+echo "RAY_ADDRESS=http://127.0.0.1:$dashboard launch/job_submit.sh STUDY.toml STUDY_URI"
 echo "launch/local.sh --stop"

@@ -26,6 +26,7 @@ class AffinitySettings(TermSettings):
     """Inter-region affinity of moments: IntRA-KD's L_m."""
 
     weight: float = Field(default=0.1, ge=0)
+    """The paper's, from memory: to be checked against its PDF, as all values below that are called the paper's."""
     orders: tuple[int, ...] = (1, 2, 3)
     """Moment orders compared, any subset of 1..6."""
     kernel_size: int = Field(default=5, ge=1, le=99)
@@ -55,6 +56,7 @@ class AttentionSettings(TermSettings):
     """Attention maps: IntRA-KD's L_a."""
 
     weight: float = Field(default=0.1, ge=0)
+    """The paper's, from memory: to be checked against its PDF."""
 
 
 class LogitSettings(TermSettings):
@@ -133,18 +135,21 @@ class DISTSettings(LogitSettings):
 
 
 class FSPSettings(TermSettings):
-    """Flow between neighbouring layers (Yim et al. 2017), the paper's PS-N; consecutive entries of `distill.layers`."""
+    """Flow between neighbouring layers (Yim et al. 2017), the paper's PS-N; consecutive entries of `distill.layers`.
+    Unverified, and without a known weight."""
 
 
 class IRGSettings(TermSettings):
-    """Instance relations (Liu et al. 2019): distances between the images of a batch, on `distill.layers`."""
+    """Instance relations (Liu et al. 2019): distances between the images of a batch, on `distill.layers`. Unverified as
+    the road-marking paper's baseline."""
 
     transformation_weight: float = Field(default=0.0, ge=0)
     """Inside the term, of how distances change between consecutive entries of `distill.layers`. Unverified, so off."""
 
 
 class NeighbourSettings(TermSettings):
-    """Attention maps of neighbouring layers as targets, the paper's BiFPN; consecutive entries of `distill.layers`."""
+    """Attention maps of neighbouring layers as targets, the paper's BiFPN; consecutive entries of `distill.layers`.
+    Unverified, and without a known weight."""
 
 
 class SADSettings(TermSettings):
@@ -155,7 +160,8 @@ class SADSettings(TermSettings):
 
 
 class DKSSettings(TermSettings):
-    """Deeply-supervised knowledge synergy (Sun et al. 2019): side classifiers that teach each other. No teacher."""
+    """Deeply-supervised knowledge synergy (Sun et al. 2019): side classifiers that teach each other. No teacher.
+    Unverified, and without a known weight."""
 
     blocks: tuple[str, ...] = Field(default=("block2",), min_length=1)
     """Student features that get a side classifier."""

@@ -1,10 +1,12 @@
 """Ray Tune as the muscle: runs the conductor's assignments in reused actors and brings back their reports."""
 
+import errno
 import json
 import logging
 import os
 import tempfile
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +56,7 @@ def run_trials(conductor: Conductor, resources: ResourcesSettings, job: dict[str
             trainable,
             param_space={"job": job, "use_gpu": gpus > 0, "gpus_per_worker": gpus},
             tune_config=tune.TuneConfig(
-                search_alg=_ConductedSearcher(conductor, max_concurrent),
+                search_alg=_ConductedSearcher(conductor, max_concurrent, scheduler.failures),
                 scheduler=scheduler,
                 num_samples=-1,
                 reuse_actors=resources.workers == 1,
@@ -187,11 +189,19 @@ def _group(job: TrainingJob, config: dict[str, Any], attempt: int) -> Any:
 
 
 def _ours_among_workers(error: Exception) -> IntraSearchError | None:
-    """The error of our own that ended a group, whichever worker raised it; None for a crash."""
-    for failure in getattr(error, "worker_failures", {}).values():
-        cause = getattr(failure, "_base_exc", failure)  # Ray wraps what a worker raised to keep its traceback
-        if isinstance(cause, IntraSearchError):
-            return cause
+    """The error of our own that ended a group, whichever worker raised it; None for a crash.
+
+    Ray Train keeps its own files beside our checkpoints, so a full disk may show there first.
+    """
+    for failure in (error, getattr(error, "controller_failure", None), *getattr(error, "worker_failures", {}).values()):
+        cause: BaseException | None = getattr(failure, "_base_exc", failure)  # Ray's wrapping keeps the traceback
+        while cause is not None:
+            if isinstance(cause, IntraSearchError):
+                return cause
+            if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
+                where = str(cause.filename or "the study's storage")
+                return StorageError(where, "needs space", "none left on the device", "free some and run again")
+            cause = cause.__cause__ or cause.__context__
     return None
 
 
@@ -209,21 +219,27 @@ def _job(config: dict[str, Any]) -> TrainingJob:
 class _ConductedSearcher(Searcher):  # type: ignore[misc]
     """Hands the conductor's assignments to Tune."""
 
-    def __init__(self, conductor: Conductor, max_concurrent: int) -> None:
+    def __init__(self, conductor: Conductor, max_concurrent: int, failures: Mapping[str, str]) -> None:
         super().__init__(metric="training_iteration", mode="max")  # Tune wants a metric; nobody reads it
         self._conductor = conductor
         self._max_concurrent = max_concurrent
+        self._failures = failures
+        self._trials: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Any:
-        if self._conductor.num_running >= self._max_concurrent:
-            return None
-        assignment = self._conductor.next()
+        if self._conductor.exhausted:
+            return Searcher.FINISHED  # also while trials run: one that could not report its end stays running
+        assignment = None
+        if self._conductor.num_running < self._max_concurrent:
+            assignment = self._conductor.next()
         if assignment is None:
-            return Searcher.FINISHED if self._conductor.exhausted else None
+            return None
+        self._trials[trial_id] = assignment.trial
         return {"assignment": _plain(assignment)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing: the scheduler has told the conductor."""
+        if error:
+            self._conductor.lost(self._trials[trial_id], self._failures[trial_id])
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher for its own restore, which we never use
@@ -243,14 +259,16 @@ class _ConductedScheduler(FIFOScheduler):  # type: ignore[misc]
         self._conductor = conductor
         self._max_restarts = max_restarts
         self.error: StorageError | None = None
+        self.failures: dict[str, str] = {}
+        """What happened to the workers of a trial, by Tune's name for it."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as the searcher's
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        # The searcher is told next, but of no error.
+        # Called for a worker that will be replaced, too; only of the last one is the searcher told, after this.
         died = f"its worker died {trial.num_failures} times (resources.max_restarts = {self._max_restarts})"
-        self._conductor.lost(trial.config["assignment"]["trial"], f"{died}; last: {_last_error(trial)}")
+        self.failures[trial.trial_id] = f"{died}; last: {_last_error(trial)}"
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         if not self._conductor.is_running(trial.config["assignment"]["trial"]):

@@ -177,7 +177,7 @@ def kill_worker(command: Command, others: set[int]) -> int:
     while time.monotonic() < deadline:
         for process in Path("/proc").glob("[0-9]*"):
             try:
-                training = b"ray::StudentTrainable.train" in (process / "cmdline").read_bytes()
+                training = b"ray::StudentTrainable" in (process / "cmdline").read_bytes()
                 if training and folder in (process / "environ").read_bytes() and int(process.name) not in others:
                     os.kill(int(process.name), signal.SIGKILL)
                     return int(process.name)

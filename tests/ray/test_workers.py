@@ -1,12 +1,16 @@
 """Trials of two Ray Train workers each inside one Tune search; one worker is killed and its trial goes on."""
 
+import errno
 import os
 import re
 import signal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from intra_search.errors import StorageError
 from tests.commands import Command, read_history, read_record, write_study
 
 pytestmark = pytest.mark.ray
@@ -62,19 +66,106 @@ def test_a_trial_that_does_not_fit_is_refused_with_what_would(command: Command, 
     assert "use a larger cluster" in last
 
 
-def test_a_group_in_which_one_worker_fails_for_good_ends_with_its_reason(
+NO_SPACE = """\"\"\"Leaves no space for the checkpoint of epoch 2 as long as a file `full` lies beside this one.\"\"\"
+import errno, os, pathlib
+
+fsync, full = os.fsync, pathlib.Path(__file__).with_name("full")
+
+def none_left(file):
+    if full.exists() and "checkpoint-000002" in os.readlink(f"/proc/self/fd/{file}"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    fsync(file)
+
+os.fsync = none_left
+"""
+
+
+def test_a_full_disk_ends_the_study_and_a_worker_that_fails_for_good_its_trial(
     command: Command, own_roads: Path, tmp_path: Path
 ) -> None:
-    """A picture is damaged after the study's own check: one of two workers meets it, the other waits in a sum."""
-    study, file = tmp_path / "study", write_study(tmp_path / "study.toml", own_roads)
-    command.run("run", str(file), "--study", str(study), "--set", "search.num_trials=1")
-    for number in range(0, 12, 3):
-        picture = own_roads / "images" / f"road{number:03d}.png"
-        picture.write_bytes(b"\0" * picture.stat().st_size)  # of the same size: the data set's hash stays
-    settings = ["search.num_trials=2", "resources.workers=2", "resources.cpus_per_worker=0.9"]
-    more = [part for setting in settings for part in ("--set", setting)]
-    command.run("run", str(file), "--study", str(study), *more, timeout=150)
+    """First there is no space in the middle of trial 0; then trial 1 finds a picture damaged, which one of its two
+    workers meets while the other waits in a sum."""
+    study, faults = tmp_path / "study", tmp_path / "faults"
+    faults.mkdir()
+    (faults / "sitecustomize.py").write_text(NO_SPACE)  # imported by every Python process, Ray's workers too
+    (faults / "full").touch()
+    faulty = Command(command.environment["RAY_TMPDIR"])
+    faulty.environment["PYTHONPATH"] = f"{faults}:{os.environ.get('PYTHONPATH', '')}"
+    file = write_study(
+        tmp_path / "study.toml",
+        own_roads,
+        search={"num_trials": 2, "max_concurrent": 1, "halving": {"enabled": False}},
+        resources={"workers": 2, "cpus_per_worker": 0.9},
+    )
+    output = faulty.run("run", str(file), "--study", str(study), code=2)
+    errors = [line for line in output.splitlines() if line.startswith("intra-search: ")]
+    assert errors == [output.strip().splitlines()[-1]]
+    assert "checkpoint-000002" in errors[0]
+    assert "needs space, found none left on the device; free some" in errors[0]
+    assert "Traceback" not in output
+    first = read_history(study, 0)
+    assert [row["epoch"] for row in first] == [1]
+    assert read_record(study, 0)["state"] == "running"
+    assert not list(study.rglob(".tmp-*"))
+
+    (faults / "full").unlink()
+    driver = faulty.start("run", str(file), "--study", str(study))
+    assert driver.stdout is not None
+    lines = []
+    with driver:
+        for line in driver.stdout:
+            lines.append(line)
+            if line.startswith("trial 0 done"):
+                for number in range(0, 12, 3):
+                    picture = own_roads / "images" / f"road{number:03d}.png"
+                    picture.write_bytes(b"\0" * picture.stat().st_size)
+    output = "".join(lines)
+    assert driver.returncode == 0, output
+    assert "trial 0 resumed" in output
+    assert read_history(study, 0)[0] == first[0]  # nothing that was stored is done again
+    assert [row["epoch"] for row in read_history(study, 0)] == [1, 2]
     record = read_record(study, 1)
     assert record["state"] == "failed"
     assert re.search(r"road\d+.png", record["reason"])
     assert "Traceback" not in record["reason"]
+
+
+def test_no_space_is_told_from_a_crash_wherever_ray_hides_it() -> None:
+    from intra_search.search.tuner import _ours_among_workers
+
+    full = OSError(errno.ENOSPC, "No space left on device", "/study/ray-train-0/marker")
+    wrapped = RuntimeError("Ray could not set up its storage")
+    wrapped.__cause__ = full
+    of_controller, of_workers = RuntimeError("training failed"), RuntimeError("training failed")
+    of_controller.controller_failure = wrapped  # type: ignore[attr-defined]
+    of_workers.worker_failures = {1: full}  # type: ignore[attr-defined]
+    for error in (full, wrapped, of_controller, of_workers):
+        found = _ours_among_workers(error)
+        assert isinstance(found, StorageError)
+        assert "/study/ray-train-0/marker: needs space" in str(found)
+    assert _ours_among_workers(RuntimeError("a crash")) is None
+    assert _ours_among_workers(OSError(errno.EIO, "a crash")) is None
+
+
+def test_a_search_that_leaves_ends_though_a_trial_could_not_report_its_end() -> None:
+    """Its slot is never given back; asked again and again, Tune would wait for ever."""
+    from ray.tune.search import Searcher
+
+    from intra_search.search.tuner import _ConductedSearcher
+
+    conductor: Any = SimpleNamespace(exhausted=True, num_running=1)
+    assert _ConductedSearcher(conductor, 1, {}).suggest("next") == Searcher.FINISHED
+
+
+def test_the_last_error_of_a_worker_is_one_line(tmp_path: Path) -> None:
+    """As Tune writes it."""
+    from intra_search.search.tuner import _last_error
+
+    file = tmp_path / "error.txt"
+    file.write_text(
+        "Failure # 1 (occurred at noon)\nout of memory\nFailure # 2 (occurred at one)\nThe actor\n\tdied.\n"
+    )
+    trial: Any = SimpleNamespace(error_file=str(file))
+    assert _last_error(trial) == "The actor died."
+    trial.error_file = None
+    assert _last_error(trial) == "unknown"
