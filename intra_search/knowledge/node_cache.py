@@ -53,7 +53,7 @@ def node_copies(storage: Storage, files: Mapping[str, int], max_bytes: float, ro
     with _locked(folder / "fetch"):
         missing = [name for name, size in files.items() if not _is_whole(folder / name, size)]
         with ThreadPoolExecutor(FETCHES) as pool:
-            list(pool.map(lambda name: Storage(folder).write_bytes(name, storage.read_bytes(name)), missing))
+            list(pool.map(lambda name: storage.fetch(name, Storage(folder), name), missing))
     return held
 
 
