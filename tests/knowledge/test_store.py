@@ -299,8 +299,7 @@ def test_a_shard_altered_inside_is_found_out(storage: Storage) -> None:
 @pytest.fixture
 def far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
     """Storage that cannot be mapped, and a place of its own for the copies."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
-    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("INTRA_SEARCH_CACHE", str(tmp_path / "tmp"))
     storage = Storage(tmp_path)
     storage._fs, storage._root = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), "store"
     write_store(storage, GRAPH, MAP)
