@@ -248,7 +248,7 @@ class KnowledgeSettings(Settings):
     max_gb: float = Field(default=100.0, gt=0)
     """Most that the answers may take, in 10^9 bytes; above it the teacher runs live."""
     node_cache_gb: float = Field(default=100.0, gt=0)
-    """Most that a machine's copies of answers on object storage may take in its temporary folder, in 10^9 bytes."""
+    """Most that a machine's copies of answers on object storage may take (beside its scenes), in 10^9 bytes."""
 
 
 class StudySettings(Settings):

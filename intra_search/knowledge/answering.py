@@ -1,6 +1,7 @@
 """Asks the teacher about every view of a shard and stores what it says: the same bytes, however often it is done."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from intra_search.config.settings import StudySettings
 from intra_search.distill.needs import Need, StoredForm, belongs_to, teacher_answers
-from intra_search.knowledge.shards import shard_bytes
+from intra_search.knowledge.shards import write_shard
 from intra_search.knowledge.source import Source, source_of
 from intra_search.knowledge.store import KnowledgeStore, part_of, shard_about, shard_name
 from intra_search.networks.checkpoint import load_network
@@ -92,10 +93,10 @@ class ShardWriter:
         if storage.exists(name):
             return
         torch.set_num_threads(self._threads)
-        batches = [self._answers(views, task.needs) for views in self._drawn(task.source, task.shard)]
-        joined = {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}
-        about = shard_about(task.source.hashes, name)
-        storage.write_bytes(name, shard_bytes(joined, stored_forms(task.needs, joined), about))
+        batches = (self._answers(views, task.needs) for views in self._drawn(task.source, task.shard))
+        forms = functools.partial(stored_forms, task.needs)
+        with storage.writing(name) as file:
+            write_shard(file, batches, forms, shard_about(task.source.hashes, name))
 
     def _drawn(self, source: Source, shard: int) -> Iterator[list[View]]:
         """Batches of views in row order, drawn ahead of the teacher."""
@@ -122,6 +123,6 @@ class ShardWriter:
         return {key: answer.cpu() for key, answer in answers.items()}
 
 
-def stored_forms(needs: frozenset[Need], names: dict[str, Tensor]) -> dict[str, StoredForm]:
+def stored_forms(needs: frozenset[Need], names: Iterable[str]) -> dict[str, StoredForm]:
     """How each answer is stored, by the need that it belongs to."""
     return {name: next(need.stored_form for need in needs if belongs_to(name, need.key)) for name in names}

@@ -86,7 +86,8 @@ def estimated_bill(settings: StudySettings, needs: frozenset[Need], *, num_class
     student = _student_seconds(settings, num_classes, placement)
     size = settings.training.batch_size
     steps = settings.search.num_trials * settings.training.epochs * (num_scenes // size) * size
-    return Bill(teacher * num_scenes * int(settings.scenes.views), student * steps, teacher * steps)
+    views = settings.scenes.views if isinstance(settings.scenes.views, int) else 0  # fresh ones are not stored
+    return Bill(teacher * num_scenes * views, student * steps, teacher * steps)
 
 
 def _teacher_seconds(settings: StudySettings, needs: frozenset[Need], num_classes: int, placement: Placement) -> float:

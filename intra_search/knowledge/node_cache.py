@@ -3,7 +3,6 @@
 import fcntl
 import os
 import shutil
-import tempfile
 import time
 import weakref
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from typing import IO
 
 from intra_search.errors import KnowledgeError
 from intra_search.knowledge.source import hash_of
+from intra_search.scenes.cache import cache_root
 from intra_search.store.storage import Storage
 
 FETCHES = 8
@@ -37,12 +37,12 @@ def node_copies(storage: Storage, files: Mapping[str, int], max_bytes: float, ro
     Args:
         files: bytes of each file by name; a copy of another length is fetched again.
         max_bytes: of all copies on this machine.
-        root: where copies are; the temporary folder's own corner by default.
+        root: where copies are; beside this machine's decoded scenes by default (`INTRA_SEARCH_CACHE`).
 
     Raises `KnowledgeError` when they cannot fit.
     """
-    root = root or Path(tempfile.gettempdir()) / f"intra-search-{os.getuid()}" / "knowledge"
-    root.mkdir(parents=True, exist_ok=True)
+    root = root or cache_root().with_name("knowledge")
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder = root / hash_of(storage.uri)[:16]
     with _locked(root / "lock"):
         _make_room(root, folder, sum(files.values()), max_bytes)
@@ -53,7 +53,7 @@ def node_copies(storage: Storage, files: Mapping[str, int], max_bytes: float, ro
     with _locked(folder / "fetch"):
         missing = [name for name, size in files.items() if not _is_whole(folder / name, size)]
         with ThreadPoolExecutor(FETCHES) as pool:
-            list(pool.map(lambda name: Storage(folder).write_bytes(name, storage.read_bytes(name)), missing))
+            list(pool.map(lambda name: storage.fetch(name, Storage(folder), name), missing))
     return held
 
 

@@ -1,13 +1,15 @@
 """One file of stored answers: an Arrow file about a fixed group of scenes, mapped into memory without a copy.
 
 Row (scene - first scene of the shard) * views + view holds the answers about one view. Each column is one answer, its
-values flattened; its shape, type and scale stand in the schema. A second column holds a checksum of each row.
+values flattened; its shape, type and scale stand in the schema. A second column holds a checksum of each row. Rows come
+in record batches, as the teacher answered them, so that a file never is in memory whole.
 """
 
 import json
+import math
 import zlib
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -25,8 +27,14 @@ CHECKSUM = "#crc32"
 class Column(NamedTuple):
     """One answer about every view of a shard, in the file's own memory."""
 
-    rows: Tensor
-    """(rows, ...) in the stored type."""
+    memory: Tensor
+    """(bytes,) of the whole file."""
+    starts: NDArray[np.int64]
+    """First byte of each record batch."""
+    batch_rows: int
+    """Rows of each record batch but the last."""
+    shape: tuple[int, ...]
+    dtype: torch.dtype
     sums: NDArray[np.uint32]
     """(rows,) CRC-32 of each row's bytes."""
     scale: float
@@ -37,40 +45,40 @@ class Column(NamedTuple):
 
         A float32 answer is the mapped memory itself: do not write to it.
         """
-        row = self.rows[number]
+        batch, within = divmod(number, self.batch_rows)
+        size = math.prod(self.shape) * self.dtype.itemsize
+        start = int(self.starts[batch]) + within * size
+        row = self.memory[start : start + size]
         if zlib.crc32(row.numpy().data) != self.sums[number]:
             raise ValueError(f"another checksum in row {number}")
+        values = row.view(self.dtype).view(self.shape)
         if self.is_bool:
-            return row.bool()
-        return row if row.dtype == torch.float32 else row.float() / self.scale
+            return values.bool()
+        return values if self.dtype == torch.float32 else values.float() / self.scale
 
 
-def shard_bytes(answers: Mapping[str, Tensor], forms: Mapping[str, StoredForm], about: Mapping[str, str]) -> bytes:
-    """The file's bytes: a function of its arguments alone.
+def write_shard(
+    file: IO[bytes],
+    batches: Iterable[Mapping[str, Tensor]],
+    forms: Callable[[Mapping[str, Tensor]], Mapping[str, StoredForm]],
+    about: Mapping[str, str],
+) -> None:
+    """Writes a file's bytes, a function of the arguments alone.
 
     Args:
-        answers: (rows, ...) float32 or bool, in row order.
-        forms: how the floats of each answer are stored.
+        batches: answers (rows, ...), float32 or bool, in row order; all batches but the last have as many rows.
+        forms: how the floats of each answer in a batch are stored.
         about: what the file must be recognised by when it is read.
 
     Raises `KnowledgeError` for an answer that is not finite in its stored form.
     """
-    columns, fields = [], []
-    for key, answer in sorted(answers.items()):
-        values, scale = _stored(key, answer, forms[key])
-        is_bool = json.dumps(answer.dtype == torch.bool)
-        described = {"shape": json.dumps(values.shape[1:]), "scale": repr(scale), "bool": is_bool}
-        flat = pa.array(values.reshape(-1))
-        columns.append(pa.FixedSizeListArray.from_arrays(flat, int(np.prod(values.shape[1:]))))
-        fields.append(pa.field(key, columns[-1].type, metadata=described))
-        sums = np.array([zlib.crc32(row.tobytes()) for row in values], np.uint32)
-        columns.append(pa.array(sums))
-        fields.append(pa.field(f"{key}{CHECKSUM}", pa.uint32()))
-    batch = pa.record_batch(columns, schema=pa.schema(fields, metadata=dict(about)))
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, batch.schema) as writer:
+    writer = None
+    for answers in batches:
+        batch = _record_batch(answers, forms(answers), about)
+        writer = writer or pa.ipc.new_file(file, batch.schema)
         writer.write_batch(batch)
-    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+    if writer is not None:
+        writer.close()
 
 
 def open_shard(path: str, keys: set[str], about: Mapping[str, str]) -> dict[str, Column]:
@@ -100,6 +108,23 @@ def damaged(path: str, reason: str) -> KnowledgeError:
     return KnowledgeError(path, "must be an undamaged shard", reason, remedy)
 
 
+def _record_batch(
+    answers: Mapping[str, Tensor], forms: Mapping[str, StoredForm], about: Mapping[str, str]
+) -> pa.RecordBatch:
+    columns, fields = [], []
+    for key, answer in sorted(answers.items()):
+        values, scale = _stored(key, answer, forms[key])
+        is_bool = json.dumps(answer.dtype == torch.bool)
+        described = {"shape": json.dumps(values.shape[1:]), "scale": repr(scale), "bool": is_bool}
+        flat = pa.array(values.reshape(-1))
+        columns.append(pa.FixedSizeListArray.from_arrays(flat, math.prod(values.shape[1:])))
+        fields.append(pa.field(key, columns[-1].type, metadata=described))
+        sums = np.array([zlib.crc32(row.data) for row in values.reshape(len(values), -1)], np.uint32)
+        columns.append(pa.array(sums))
+        fields.append(pa.field(f"{key}{CHECKSUM}", pa.uint32()))
+    return pa.record_batch(columns, schema=pa.schema(fields, metadata=dict(about)))
+
+
 def _stored(key: str, answer: Tensor, form: StoredForm) -> tuple[NDArray[Any], float]:
     if answer.dtype == torch.bool:
         return answer.to(torch.uint8).contiguous().numpy(), 1.0
@@ -124,12 +149,17 @@ def _mapped(path: str) -> Tensor:
 def _column(memory: Tensor, table: pa.Table, name: str) -> Column:
     about = table.schema.field(name).metadata
     shape = tuple(json.loads(about[b"shape"]))
-    chunk = table.column(name).chunk(0)
-    values = chunk.flatten()
-    dtype = torch.from_numpy(np.empty(0, values.type.to_pandas_dtype())).dtype
-    start = values.buffers()[1].address - memory.data_ptr() + values.offset * dtype.itemsize
-    rows = memory[start : start + len(values) * dtype.itemsize].view(dtype).view(len(chunk), *shape)
-    sums = table.column(f"{name}{CHECKSUM}").chunk(0).to_numpy(zero_copy_only=True)
-    if len(sums) != len(rows):
-        raise ValueError(f"{len(sums)} checksums of {len(rows)} rows")
-    return Column(rows, sums, float(about[b"scale"]), json.loads(about[b"bool"]))
+    chunks = table.column(name).chunks
+    dtype = torch.from_numpy(np.empty(0, chunks[0].values.type.to_pandas_dtype())).dtype
+    starts = np.array([_start(chunk.flatten()) - memory.data_ptr() for chunk in chunks], np.int64)
+    sums = np.concatenate([chunk.to_numpy() for chunk in table.column(f"{name}{CHECKSUM}").chunks])
+    ends = starts + [len(chunk) * math.prod(shape) * dtype.itemsize for chunk in chunks]
+    if len(sums) != len(table) or starts.min() < 0 or ends.max() > len(memory):
+        raise ValueError(f"{len(sums)} checksums of {len(table)} rows")
+    is_bool = json.loads(about[b"bool"])
+    return Column(memory, starts, len(chunks[0]), shape, dtype, sums, float(about[b"scale"]), is_bool)
+
+
+def _start(values: pa.Array) -> int:
+    """Address of the first value."""
+    return int(values.buffers()[1].address + values.offset * values.type.bit_width // 8)

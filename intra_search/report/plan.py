@@ -66,7 +66,11 @@ def _knowledge_lines(plan: StudyPlan) -> list[str]:
         f"# knowledge: extraction {_hours(bill.extraction)}; {search.num_trials} trials then {students}, "
         f"in all {_hours(bill.stored)}; with a live teacher {_hours(bill.live)} ({place})",
     ]
-    return lines + ([f"# knowledge: the teacher will run live: {too_large}"] if too_large else [])
+    if too_large:
+        lines.append(f"# knowledge: the teacher will run live: {too_large}")
+    elif settings.knowledge.mode == "auto":
+        lines.append("# knowledge: mode = auto times both with the trained teacher and decides")
+    return lines
 
 
 def _shares(sizes: Mapping[str, int]) -> str:

@@ -3,15 +3,20 @@
 import errno
 import json
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pyarrow import fs
 
 from intra_search.errors import StorageError
+
+COPIED_BYTES = 2**22
+"""Of a file that is copied, so many are in memory."""
 
 
 class Storage:
@@ -72,6 +77,11 @@ class Storage:
         with self._explained(path), self._fs.open_input_stream(self._at(path)) as stream:
             return stream.read()  # type: ignore[no-any-return]
 
+    def fetch(self, path: str, to: "Storage", name: str) -> None:
+        """Copies a file into another storage without holding it in memory."""
+        with self._explained(path), self._fs.open_input_stream(self._at(path)) as stream, to.writing(name) as file:
+            shutil.copyfileobj(stream, file, COPIED_BYTES)
+
     def read_json(self, path: str) -> Any:
         """Raises `StorageError` when the file is missing or no JSON."""
         try:
@@ -81,16 +91,25 @@ class Storage:
 
     def write_bytes(self, path: str, data: bytes) -> None:
         """Replaces a file in one step: readers see the old bytes or the new ones, never a part."""
+        with self.writing(path) as file:
+            file.write(data)
+
+    @contextmanager
+    def writing(self, path: str) -> Iterator[IO[bytes]]:
+        """A file to write to, piece by piece; it replaces the one at `path` when the block ends without an error."""
         with self._explained(path):
             self._fs.create_dir(self._at(path).rpartition("/")[0], recursive=True)
             if not self.is_local:
-                with self._fs.open_output_stream(self._at(path)) as stream:  # an object appears when closed
-                    stream.write(data)
+                with tempfile.TemporaryFile() as spooled:
+                    yield spooled
+                    spooled.seek(0)
+                    with self._fs.open_output_stream(self._at(path)) as stream:  # an object appears when closed
+                        shutil.copyfileobj(spooled, stream, COPIED_BYTES)
                 return
             temporary = self._at(self._temporary_name(path))
             try:
                 with open(temporary, "wb") as file:
-                    file.write(data)
+                    yield file
                     file.flush()
                     os.fsync(file.fileno())
                 os.replace(temporary, self._at(path))

@@ -8,6 +8,7 @@ Networks are untrained: numbers do not change the time. Then the loader alone, b
 worked out from the parts. Needs no data; about four minutes on two cores.
 """
 
+import os
 import sys
 import tempfile
 import time
@@ -34,7 +35,8 @@ from intra_search.training.job import student_job
 from intra_search.training.loop import Training
 from intra_search.training.world import ALONE
 
-NUM_TRIALS, EPOCHS = 32, 20
+NUM_TRIALS, EPOCHS, NUM_SCENES, NUM_VIEWS = 32, 20, 1000, 2
+"""Of the search whose bill is worked out."""
 GOAL = 1.10
 """Step time on stored knowledge, as a multiple of the plain student's."""
 QUICKSTART = Path(__file__).parents[2] / "search_spaces/quickstart.toml"
@@ -56,13 +58,15 @@ class Parts(NamedTuple):
     plain: float
     stored: float
     live: float
+    reading: float
+    """Of a step on stored knowledge, what bringing the answers takes; the rest is the terms' own work."""
     extraction: float
 
 
 def cases() -> list[Case]:
     large = parse_settings(
         {
-            "scenes": {"height": 288, "width": 800, "num_train": 12, "num_val": 4, "num_test": 4, "views": 2},
+            "scenes": {"height": 288, "width": 800, "num_train": 12, "num_val": 4, "num_test": 4},
             "training": {"batch_size": 4, "epochs": 100, "amp": "off"},
             "teacher": {"training": {"amp": "off"}},
         }
@@ -117,7 +121,20 @@ def measure(case: Case, folder: Path) -> Parts:
         for kind, training in trainings.items():
             if kind != "live" or turn < case.live_rounds:
                 best[kind] = min(best[kind], training.run_epoch()["train_seconds"] / steps)
-    return Parts(best["plain"], best["stored"], best["live"], per_view)
+    reading = case.settings.training.batch_size * read_seconds(Storage(store), case.settings)
+    return Parts(best["plain"], best["stored"], best["live"], reading, per_view)
+
+
+def read_seconds(store: Storage, settings: StudySettings) -> float:
+    """Seconds per view."""
+    reader = open_knowledge(store, needs_of(settings.distill), {}, node_cache_gb=1.0)
+    rounds = 20
+    reader.answers(0, 0)
+    started = time.perf_counter()
+    for _ in range(rounds):
+        for scene in range(8):
+            reader.answers(scene, 0)
+    return (time.perf_counter() - started) / (8 * rounds)
 
 
 def report_bytes(settings: StudySettings, num_classes: int, store: Storage) -> None:
@@ -131,15 +148,14 @@ def report(case: Case, parts: Parts) -> None:
     plain = parts.plain
     say(f"  plain {1e3 * plain:.1f} ms per step")
     say(f"  stored {1e3 * parts.stored:.1f} ms, {parts.stored / plain:.3f} x plain (goal: at most {GOAL})")
+    say(f"         of which {1e3 * parts.reading:.2f} ms read the answers, {parts.reading / plain:.3f} x plain")
     say(f"  live   {1e3 * parts.live:.1f} ms, {parts.live / plain:.3f} x plain")
-    size, views = case.settings.training.batch_size, int(case.settings.scenes.views)
-    scenes = 1000
-    steps = NUM_TRIALS * EPOCHS * scenes / size
-    extraction = scenes * views * parts.extraction
+    steps = NUM_TRIALS * EPOCHS * NUM_SCENES / case.settings.training.batch_size
+    extraction = NUM_SCENES * NUM_VIEWS * parts.extraction
     stored, live = extraction + steps * parts.stored, steps * parts.live
     say(f"  extraction {1e3 * parts.extraction:.1f} ms per view")
     say(
-        f"  bill of {NUM_TRIALS} trials of {EPOCHS} epochs on 1,000 scenes with {views} views: "
+        f"  bill of {NUM_TRIALS} trials of {EPOCHS} epochs on {NUM_SCENES} scenes with {NUM_VIEWS} views: "
         f"stored {stored / 3600:.2f} h (extraction {extraction / 3600:.2f} h), live {live / 3600:.2f} h: "
         f"{live / stored:.2f} x as much; plain {steps * plain / 3600:.2f} h"
     )
@@ -147,7 +163,7 @@ def report(case: Case, parts: Parts) -> None:
 
 def loader_speed(folder: Path) -> None:
     """Views per second of the loader alone, from CULane's JPEG frames (1640 x 590) to 288 x 800."""
-    draw_data_set(folder / "culane", "culane", draw_order("culane", 80, 0, None, None))
+    draw_data_set(folder / "culane", "culane", draw_order("culane", 40, 0, None, None))
     scenes = {"dataset": "culane", "root": str(folder / "culane"), "height": 288, "width": 800, "views": 2}
     tree: dict[str, Any] = {"scenes": scenes, "teacher": {"network": "pspnet_resnet18", "training": {"amp": "off"}}}
     settings = parse_settings(tree)
@@ -186,6 +202,7 @@ def main() -> None:
             report(case, measure(case, Path(folder)))
     say("loader alone, CULane frames")
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["INTRA_SEARCH_CACHE"] = f"{folder}/cache"
         loader_speed(Path(folder))
 
 

@@ -85,7 +85,10 @@ def test_dry_run_says_when_the_teacher_will_run_live(call: Callable[..., Answer]
     answer = call("run", file, "--dry-run", "--set", "knowledge.max_gb=0.001")
     assert "the teacher will run live: its answers would take 0.00" in answer.out
     assert "above knowledge.max_gb = 0.001" in answer.out
-    assert "the teacher runs live; 8 trials take" in call("run", file, "--dry-run", "--set", "knowledge.mode=live").out
+    live = ("--set", "knowledge.mode=live")
+    assert "the teacher runs live; 8 trials take" in call("run", file, "--dry-run", *live).out
+    fresh = ("--set", "knowledge.mode=auto", "--set", "scenes.views=fresh")
+    assert "the teacher runs live; 8 trials take" in call("run", file, "--dry-run", *fresh).out
 
 
 def test_dry_run_needs_no_data_set(call: Callable[..., Answer], tmp_path: Path) -> None:

@@ -163,6 +163,6 @@ def test_a_shard_that_appeared_meanwhile_is_not_made_again(
     plan = plan_extraction(taught.storage, taught.teacher, settings, needs_of(settings.distill), threads=1)
     extract_here(taught, settings)  # another study on the same store
     writer = ShardWriter(taught.storage, taught.teacher, settings, threads=1, use_gpu=False)
-    monkeypatch.setattr(Storage, "write_bytes", lambda *_: pytest.fail("written again"))
+    monkeypatch.setattr(Storage, "writing", lambda *_: pytest.fail("written again"))
     for task in plan.tasks:
         writer.write(task)

@@ -1,9 +1,11 @@
 """Stored knowledge comes back as it was written; what is missing, cut or of something else is refused in one line."""
 
+import io
 import pickle
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,13 @@ import torch
 from pyarrow import fs
 from torch import Tensor
 
-from intra_search.distill.needs import FeatureNeed, GraphNeed, LogitsNeed, MapNeed, Need, RegionForm
+from intra_search.distill.needs import FeatureNeed, GraphNeed, LogitsNeed, MapNeed, Need, RegionForm, StoredForm
 from intra_search.errors import IntraSearchError, KnowledgeError
 from intra_search.knowledge import store as store_module
 from intra_search.knowledge.answering import stored_forms
 from intra_search.knowledge.node_cache import node_copies
 from intra_search.knowledge.reader import KnowledgeReader, open_knowledge
-from intra_search.knowledge.shards import shard_bytes
+from intra_search.knowledge.shards import write_shard
 from intra_search.knowledge.source import Source
 from intra_search.knowledge.store import KnowledgeStore, part_of, read_manifest, shard_about, shard_name
 from intra_search.store.storage import Storage
@@ -46,8 +48,16 @@ def write_part(store: KnowledgeStore, shard: int, needs: list[Need]) -> None:
     views = [{k: v for need in needs for k, v in answer_of(need, *row).items()} for row in rows]
     joined = {key: torch.stack([view[key] for view in views]) for key in views[0]}
     name = shard_name(shard, store.announce(need.key for need in needs))
-    text = shard_bytes(joined, stored_forms(frozenset(needs), joined), shard_about(source.hashes, name))
-    store.storage.write_bytes(name, text)
+    batches = [{key: rows[at : at + 8] for key, rows in joined.items()} for at in range(0, len(views), 8)]
+    with store.storage.writing(name) as file:
+        write_shard(file, batches, partial(stored_forms, frozenset(needs)), shard_about(source.hashes, name))
+
+
+def shard_bytes(answers: dict[str, Tensor], forms: dict[str, StoredForm], about: dict[str, str]) -> bytes:
+    """A file of one batch."""
+    file = io.BytesIO()
+    write_shard(file, [answers], lambda _: forms, about)
+    return file.getvalue()
 
 
 def write_store(storage: Storage, *needs: Need, source: Source = SOURCE) -> KnowledgeStore:
@@ -146,7 +156,7 @@ def test_maps_logits_and_features_are_stored_in_half_the_bytes(tmp_path: Path, n
     forms = stored_forms(frozenset([need]), {need.key: values})
     (tmp_path / "shard").write_bytes(shard_bytes({need.key: values}, forms, {}))
     column = store_column(tmp_path / "shard", need)
-    assert column.rows.dtype == torch.float16
+    assert column.dtype == torch.float16
     found = column.row(0)
     assert found.dtype == torch.float32
     # A softmax over 10,000 cells lies around 1e-4, where plain float16 begins to lose bits.
@@ -289,8 +299,7 @@ def test_a_shard_altered_inside_is_found_out(storage: Storage) -> None:
 @pytest.fixture
 def far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
     """Storage that cannot be mapped, and a place of its own for the copies."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
-    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("INTRA_SEARCH_CACHE", str(tmp_path / "tmp"))
     storage = Storage(tmp_path)
     storage._fs, storage._root = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), "store"
     write_store(storage, GRAPH, MAP)
@@ -302,6 +311,7 @@ def test_far_shards_are_copied_once_and_read(far: Storage, monkeypatch: pytest.M
     read: list[str] = []
     original = Storage.read_bytes
     monkeypatch.setattr(Storage, "read_bytes", lambda self, path: (read.append(path), original(self, path))[1])
+    monkeypatch.setattr(Storage, "fetch", lambda *_: pytest.fail("fetched again"))
     check_answers(opened(far, MAP), MAP)
     assert read == [f"manifest-{PART}.json"]
 
@@ -342,14 +352,14 @@ def test_of_several_that_ask_at_once_one_fetches(tmp_path: Path, monkeypatch: py
     files = {f"file{number}": 10 for number in range(6)}
     for name in files:
         store.write_bytes(name, bytes(10))
-    original = Storage.read_bytes
+    original = Storage.fetch
 
-    def slowly(self: Storage, path: str) -> bytes:
+    def slowly(self: Storage, path: str, to: Storage, name: str) -> None:
         fetched.append(path)
         time.sleep(0.02)
-        return original(self, path)
+        original(self, path, to, name)
 
-    monkeypatch.setattr(Storage, "read_bytes", slowly)
+    monkeypatch.setattr(Storage, "fetch", slowly)
     # A lock is of an open file, so threads exclude each other as processes do.
     with ThreadPoolExecutor(4) as pool:
         held = list(pool.map(lambda _: node_copies(store, files, 1000, root=tmp_path / "cache"), range(4)))

@@ -50,6 +50,42 @@ def test_bytes_and_json_round_trip(storage: Storage) -> None:
     assert storage.read_bytes("a/b") == b"1"
 
 
+def test_sizes_are_of_files_alone(storage: Storage) -> None:
+    assert storage.sizes("a") == {}
+    storage.write_bytes("a/b", b"12345")
+    storage.write_bytes("a/.tmp-x", b"1")
+    storage.write_bytes("a/c/d", b"1")
+    assert storage.sizes("a") == {"b": 5}
+
+
+def test_a_file_written_in_pieces_appears_whole_or_not_at_all(storage: Storage) -> None:
+    with storage.writing("a/b") as file:
+        file.write(b"123")
+        assert not storage.exists("a/b")
+        file.write(b"45")
+    assert storage.read_bytes("a/b") == b"12345"
+
+    def fails() -> None:
+        with storage.writing("a/b") as file:
+            file.write(b"6")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fails()
+    assert storage.read_bytes("a/b") == b"12345"
+    assert storage.sizes("a") == {"b": 5}
+
+
+def test_fetch_copies_from_one_storage_to_another(storage: Storage, tmp_path: Path) -> None:
+    data = bytes(range(256)) * 40_000  # more than is copied at a time
+    storage.write_bytes("a/b", data)
+    storage.fetch("a/b", Storage(tmp_path / "copies"), "c")
+    assert (tmp_path / "copies/c").read_bytes() == data
+    with pytest.raises(StorageError, match="a/x: must exist"):
+        storage.fetch("a/x", Storage(tmp_path / "copies"), "d")
+    assert Storage(tmp_path / "copies").names() == ["c"]
+
+
 def test_delete_takes_files_and_folders_and_nothing(storage: Storage) -> None:
     storage.write_bytes("a/b", b"1")
     storage.write_bytes("a/c/d", b"1")
