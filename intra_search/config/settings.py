@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from intra_search.config.base import BrokenRuleError
 from intra_search.config.base import Settings as Settings
 from intra_search.config.distill import PAPER_PRESET
 from intra_search.config.distill import DistillSettings as DistillSettings
@@ -31,7 +32,8 @@ class AugmentSettings(Settings):
     def _check(self) -> Self:
         low, high = self.scale
         if not 0.25 <= low <= high <= 4:
-            raise ValueError(f"must hold 0.25 <= low <= high <= 4, got scale = [{low}, {high}]")
+            rule, remedy = "must hold 0.25 <= low <= high <= 4", "correct the range"
+            raise BrokenRuleError("scenes.augment.scale", rule, [low, high], remedy)
         return self
 
 
@@ -79,13 +81,14 @@ class ScenesSettings(Settings):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.crop_top != "paper" and not 0 <= self.crop_top < 1:
-            raise ValueError(f"crop_top must be 'paper' or in [0, 1), got {self.crop_top}")
+            remedy = "give a share of the rows"
+            raise BrokenRuleError("scenes.crop_top", "must be 'paper' or in [0, 1)", self.crop_top, remedy)
         if self.dataset == "synthetic" and self.root is not None:
-            raise ValueError("root has no meaning for drawn scenes; remove it or choose another dataset")
+            remedy = "remove it or choose another scenes.dataset"
+            raise BrokenRuleError("scenes.root", "has no meaning for drawn scenes", repr(self.root), remedy)
         if self.dataset != "synthetic" and self.root is None:
-            raise ValueError(
-                f"root must name the folder of the {self.dataset} data set; add --set scenes.root='\"DIR\"'"
-            )
+            rule = f"must name the folder of the {self.dataset} data set"
+            raise BrokenRuleError("scenes.root", rule, "none", "add --set scenes.root=DIR")
         return self
 
 
@@ -150,7 +153,9 @@ class TeacherSettings(Settings):
     def _check(self) -> Self:
         starts = [name for name in ("init", "pretrained", "checkpoint") if getattr(self, name) is not None]
         if len(starts) > 1:
-            raise ValueError(f"the teacher has one origin, got {' and '.join(starts)}")
+            raise BrokenRuleError(
+                f"teacher.{starts[1]}", "the teacher has one origin", " and ".join(starts), "keep one"
+            )
         return self
 
 
@@ -209,7 +214,8 @@ class SearchSettings(Settings):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if len(self.objectives) != 1:
-            raise ValueError(f"objectives must name exactly one metric, got {list(self.objectives)}")
+            remedy = "name one"
+            raise BrokenRuleError("search.objectives", "must name exactly one metric", list(self.objectives), remedy)
         return self
 
 
@@ -231,9 +237,8 @@ class ResourcesSettings(Settings):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.workers > 1 and self.trials_per_gpu > 1:
-            raise ValueError(
-                f"trials_per_gpu is for trials of one worker, got {self.trials_per_gpu} with {self.workers}"
-            )
+            found, remedy = f"{self.trials_per_gpu} with {self.workers} workers", "set one of the two to 1"
+            raise BrokenRuleError("resources.trials_per_gpu", "is for trials of one worker", found, remedy)
         return self
 
 
@@ -269,14 +274,19 @@ class StudySettings(Settings):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.scenes.views == "fresh" and self.knowledge.mode == "stored":
-            rule = "scenes.views = fresh draws a view once, so its answers cannot be stored"
-            raise ValueError(f"{rule}; add --set knowledge.mode=live, or auto")
+            rule = "fresh views are drawn once, so the teacher's answers cannot be stored"
+            raise BrokenRuleError(
+                "scenes.views", rule, "knowledge.mode = stored", "add --set knowledge.mode=live, or auto"
+            )
         metric = self.search.objectives[0]
         dataset = OFFICIAL_METRICS.get(metric, self.scenes.dataset)
         if dataset != self.scenes.dataset:
-            raise ValueError(f"search.objectives: {metric} is a metric of {dataset}, got {self.scenes.dataset} scenes")
+            rule = f"{metric} is a metric of {dataset}"
+            remedy = "maximise val/miou, or the data set's own metric"
+            raise BrokenRuleError("search.objectives", rule, f"{self.scenes.dataset} scenes", remedy)
         if dataset in ("apolloscape", "culane") and metric in OFFICIAL_METRICS and self.scenes.classes != "fine":
-            raise ValueError(f"search.objectives: {metric} needs scenes.classes = fine, got {self.scenes.classes}")
+            rule, found = f"{metric} needs scenes.classes = fine", self.scenes.classes
+            raise BrokenRuleError("search.objectives", rule, found, "maximise val/miou")
         return self
 
 
@@ -339,6 +349,9 @@ def _at_path(tree: dict[str, Any], path: str) -> Any:
 
 def _setting_error(error: ValidationError, where: str) -> SettingError:
     first = error.errors()[0]
+    broken = first.get("ctx", {}).get("error")
+    if isinstance(broken, BrokenRuleError):
+        return SettingError(f"{where}: {broken.path}", broken.rule, broken.found, broken.remedy)
     path = _path_of(first["loc"])
     # A setting of two types, such as a number or "auto", breaks a rule of each.
     rules = [other["msg"].removeprefix("Value error, ") for other in error.errors() if _path_of(other["loc"]) == path]

@@ -24,6 +24,7 @@ from intra_search.deploy.submission import (
 from intra_search.errors import SettingError
 from intra_search.networks.build import build_network
 from intra_search.networks.existence import LaneNetwork
+from intra_search.networks.placement import place
 from intra_search.scenes.lane_files import read_lanes
 
 
@@ -131,6 +132,7 @@ def test_a_checkpoints_answer(lanes: int) -> None:
     network = build_network("erfnet", 5, width=0.25, blocks=(1, 1))
     predictor = Predictor.__new__(Predictor)  # as a checkpoint would make it
     predictor.network = (LaneNetwork(network, lanes, (32, 96)) if lanes else network).eval()
+    predictor.place = place("off", use_gpu=False)
     predictor.scenes = ScenesSettings(dataset="culane", root=".", crop_top="paper", height=32, width=96)
     found = predicted(predictor, np.zeros((590, 1640, 3), np.uint8))
     assert (found.size, found.cut) == ((590, 1640), 240)

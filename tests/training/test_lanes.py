@@ -118,7 +118,7 @@ def test_a_start_without_the_branch_fits_a_small_network_with_it(tmp_path: Path)
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
-        ({"search.objectives": ["val/f1"], "scenes.dataset": "llamas"}, "val/f1 is a metric of culane, got llamas"),
+        ({"search.objectives": ["val/f1"], "scenes.dataset": "llamas"}, "val/f1 is a metric of culane, found llamas"),
         ({"scenes.classes": "category"}, "val/f1 needs scenes.classes = fine"),
         ({"search.objectives": ["val/iou"]}, "val/miou"),
     ],
