@@ -41,10 +41,13 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def test_other_data_is_scored_against_its_own_truth(call: Call, checkpoints: dict[str, Path], tmp_path: Path) -> None:
-    """Frames of the same names as the training's, whose lanes differ."""
+    """Frames of the same names as the training's, whose own folder is gone."""
     other, out = tmp_path / "other", tmp_path / "out"
     draw_data_set(other, "culane", draw_order("culane", 10, 1, *SIZES["culane"]))
+    root = checkpoints["culane"].parents[3] / "culane"
+    away = root.rename(tmp_path / "away")
     answer = call("evaluate", checkpoints["culane"], "--split", "val", "--data", other, "--out", out, "--json")
+    away.rename(root)
     assert answer.code == 0, answer.error
     found = json.loads(answer.out)["official"]
     frames = [line.split()[0] for line in (other / "list/val_gt.txt").read_text().splitlines()]
@@ -52,8 +55,6 @@ def test_other_data_is_scored_against_its_own_truth(call: Call, checkpoints: dic
     listed.write_text("\n".join(frames) + "\n")
     wanted = score_culane(other, out, listed).to_json()
     assert {key: found[key] for key in ("tp", "fp", "fn")} == {key: wanted[key] for key in ("tp", "fp", "fn")}
-    here = call("evaluate", checkpoints["culane"], "--split", "val", "--out", tmp_path / "here", "--json")
-    assert json.loads(here.out)["official"]["fn"] != found["fn"]
 
 
 def test_frames_without_labels_become_submission_files(
@@ -96,12 +97,9 @@ def test_frames_without_labels_become_submission_files(
 def test_bad_input_is_one_line(
     call: Call,
     checkpoints: dict[str, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     arguments: list[str],
     message: str,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     name = "apolloscape" if "o" in arguments else "culane"
     answer = call("evaluate", checkpoints[name], *arguments)
     assert (answer.code, answer.out) == (2, "")

@@ -81,7 +81,7 @@ def test_every_field_is_explained_or_plain_and_every_group_frozen(group: str) ->
         ("scenes.height", 24, "greater than or equal to 32"),
         ("scenes.crop_top", 1.5, "scenes.crop_top: must be 'paper' or in [0, 1), found 1.5"),
         ("scenes.root", "somewhere", "scenes.root: has no meaning for drawn scenes"),
-        ("scenes.dataset", "folder", "root must name the folder of the folder data set"),
+        ("scenes.dataset", "folder", "scenes.root: must name the folder of the folder data set"),
         ("scenes.augment.scale", [2.0, 1.0], "0.25 <= low <= high <= 4"),
         ("scenes.augment.rotation", 90.0, "less than or equal to 45"),
         ("scenes.val_fraction", 1.0, "less than 1"),
@@ -110,10 +110,9 @@ def test_wrong_value_is_refused(path: str, value: Any, rule: str) -> None:
     with pytest.raises(SettingError) as caught:
         with_overrides(StudySettings(), {path: value}, "my.toml")
     line = str(caught.value)
-    # A rule over several settings of a group names the group; a wrong item of a list its position.
-    assert line.startswith(
-        (f"my.toml: {path}:", f"my.toml: {path}.0", f"my.toml: {path}.1", f"my.toml: {path.rpartition('.')[0]}:")
-    )
+    # A rule between settings names the one to change; a wrong item of a list its position.
+    places = (f"{path}:", f"{path}.0", f"{path}.1", f"{path.rpartition('.')[0]}:", rule)
+    assert line.startswith(tuple(f"my.toml: {place}" for place in places))
     assert rule in line
     assert ", found " in line
     assert "; " in line
