@@ -23,9 +23,14 @@ SMALL = (
 
 
 @pytest.mark.parametrize(
-    ("space", "folder"), [("lanes_folder", "lanes_folder"), ("apolloscape_sample", "apolloscape67")]
+    ("space", "folder", "metric"),
+    [
+        ("lanes_folder", "lanes_folder", "val/miou"),
+        ("apolloscape_sample", "apolloscape67", "val/miou"),
+        ("culane_sample", "culane60", "val/f1"),
+    ],
 )
-def test_two_trials_on_real_frames(command: Command, tmp_path: Path, space: str, folder: str) -> None:
+def test_two_trials_on_real_frames(command: Command, tmp_path: Path, space: str, folder: str, metric: str) -> None:
     root = Path(os.environ.get("INTRA_SEARCH_REAL_DATA", "real-data")) / folder
     if not root.is_dir():
         pytest.skip(f"no data at {root}")
@@ -35,5 +40,5 @@ def test_two_trials_on_real_frames(command: Command, tmp_path: Path, space: str,
     status = command.json("status", study)
     assert status["trials"]["failed"] == 0
     assert status["finished"] == 2
-    assert 0 <= status["best"]["objectives"]["val/miou"] <= 1
+    assert 0 <= status["best"]["objectives"][metric] <= 1
     assert command.json("evaluate", status["best"]["checkpoint"], "--split", "test")["scenes"] > 0
