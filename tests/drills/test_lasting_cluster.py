@@ -27,7 +27,9 @@ import json, sys
 from ray.util.state import list_actors, list_placement_groups
 address = sys.argv[1]
 groups = [group.placement_group_id for group in list_placement_groups(address) if group.state != "REMOVED"]
+rays_own = {"_AutoscalingCoordinatorActor"}  # one per cluster, which Ray Train starts and leaves
 actors = [actor.class_name for actor in list_actors(address) if actor.state != "DEAD"]
+actors = [name for name in actors if name not in rays_own]
 print(json.dumps({"placement groups": groups, "actors": actors}))
 """
 STATUS = """
