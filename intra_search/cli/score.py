@@ -29,7 +29,7 @@ def score_culane_command(
     annotations: Annotated[Path, typer.Option(help="Folder of true .lines.txt files.", show_default=False)],
     predictions: Predictions,
     frame_list: Annotated[Path, typer.Option("--list", help="List of frames, one per line.", show_default=False)],
-    width: Annotated[int, typer.Option(help="Width of a drawn lane in pixels.")] = 30,
+    width: Annotated[int, typer.Option(help="Width of a drawn lane in pixels of the canvas.")] = 30,
     iou: Annotated[float, typer.Option(help="A lane is right when its IoU is greater.")] = 0.5,
     image_size: Annotated[str, typer.Option(help="Canvas as WIDTHxHEIGHT.")] = "1640x590",
     by_scenario: Annotated[bool, typer.Option("--by-scenario", help="Score the nine split lists, too.")] = False,
@@ -65,6 +65,10 @@ def score_culane_command(
             for name, counts in rows
         ],
     )
+    if report.unlisted_predictions:
+        typer.echo(f"passed over {report.unlisted_predictions} prediction files of frames that no list names", err=True)
+    if report.missing_scenarios:
+        typer.echo(f"no such lists in {folder}: {', '.join(report.missing_scenarios)}", err=True)
     _print_skipped(report.skipped)
 
 
@@ -76,7 +80,9 @@ def score_apolloscape_command(
     processes: Processes = None,
     as_json: AsJson = False,
 ) -> None:
-    """Mean IoU of ApolloScape, from PNGs of official ids paired by relative name."""
+    """Mean IoU of ApolloScape, from PNGs of official ids paired by relative name.
+
+    The labels may be the data set's root, the predictions then a submission: road02/<image>.png."""
     from intra_search.metrics.score import score_apolloscape
     from intra_search.metrics.tally import TallyOptions
 
@@ -95,6 +101,8 @@ def score_apolloscape_command(
         ("class", "IoU"),
         [(name, _share(value)) for name, value in (*counted, *means)],
     )
+    if report.num_passed_over:
+        typer.echo(f"passed over {report.num_passed_over} labels of records without a prediction", err=True)
     _print_skipped(report.skipped)
 
 

@@ -78,7 +78,7 @@ class ApolloScapeScorer:
 
     def to_json(self) -> Json:
         scores = apolloscape_scores(confusion_of_train_ids(self._confusion))
-        return ApolloScapeReport(scores, self._num_images, []).to_json()
+        return ApolloScapeReport(scores, self._num_images, 0, []).to_json()
 
 
 class CulaneScorer:
@@ -145,7 +145,7 @@ class LlamasScorer:
         write_llamas(out / "masks", name, prediction, hard=True)
 
     def to_json(self) -> Json:
-        soft, hard = (LlamasReport(self._sums[kind], [], []).to_json() for kind in (False, True))
+        soft, hard = (LlamasReport(self._sums[kind], [], [], []).to_json() for kind in (False, True))
         return {**soft, "hard_masks": hard}
 
 

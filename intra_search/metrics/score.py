@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from intra_search.errors import SceneError, SettingError
@@ -23,9 +22,10 @@ from intra_search.metrics.apolloscape import (
 from intra_search.metrics.culane import SCENARIOS, LaneCounts, LaneRule, count_frame, total_counts
 from intra_search.metrics.llamas import NUM_CLASSES, LlamasSums, image_sums
 from intra_search.metrics.tally import TallyOptions, tally
-from intra_search.scenes.images import read_mask
+from intra_search.scenes.apolloscape import labels_of_predicted_records, submission_labels
+from intra_search.scenes.images import read_grey, read_mask
 from intra_search.scenes.labels import UNKNOWN, apolloscape_labels
-from intra_search.scenes.lane_files import lanes_name, read_frame_list, read_lanes
+from intra_search.scenes.lane_files import LANES_SUFFIX, lanes_name, read_frame_list, read_lanes
 from intra_search.scenes.llamas_labels import SIZE, binary_mask, class_mask, read_label
 
 Json = dict[str, object]
@@ -53,13 +53,22 @@ class CulaneReport(NamedTuple):
     num_frames: int
     missing_predictions: int
     """Frames without a prediction file; they count as frames without predicted lanes."""
+    unlisted_predictions: int
+    """Prediction files of frames that no list names; passed over, since a list may be a part of what was predicted."""
+    missing_scenarios: list[str]
+    """Split lists that were asked for and are not there."""
     skipped: list[str]
 
     def to_json(self) -> Json:
         report: Json = {**_counts_json(self.total), "num_frames": self.num_frames}
         if self.scenarios:
             report["scenarios"] = {name: _counts_json(counts) for name, counts in self.scenarios.items()}
-        return {**report, "missing_predictions": self.missing_predictions, "skipped": self.skipped}
+            report["missing_scenarios"] = self.missing_scenarios
+        counted = {
+            "missing_predictions": self.missing_predictions,
+            "unlisted_predictions": self.unlisted_predictions,
+        }
+        return {**report, **counted, "skipped": self.skipped}
 
 
 def _counts_json(counts: LaneCounts) -> Json:
@@ -77,17 +86,18 @@ def score_culane(
 ) -> CulaneReport:
     """CULane's F1 over the frames of a list. Both folders hold `<image name>.lines.txt` under the list's names.
 
-    `splits` is the folder of the nine scenario lists. A missing prediction file means no lanes, unless all are missing.
+    `splits` is the folder of the nine scenario lists; those that are there are scored. A missing prediction file means
+    no lanes, unless all are missing.
     """
     rule = _checked_rule(rule or LaneRule())
     _folder(annotations, "annotations")
     _folder(predictions, "predictions")
     bad_lines: list[str] | None = [] if options and options.skip_bad else None
     names = read_frame_list(frame_list, bad_lines)
-    split_files = {key: splits / file for key, file in SCENARIOS.items()} if splits else {}
+    split_files = _split_files(splits) if splits else {}
     scenario_names = {key: read_frame_list(path, bad_lines) for key, path in split_files.items()}
     frames = list(dict.fromkeys([*names, *(name for listed in scenario_names.values() for name in listed)]))
-    missing = sum(not (predictions / lanes_name(name)).is_file() for name in frames)
+    missing = sum(not (predictions / lanes_name(name)).exists() for name in frames)
     if missing == len(frames):
         example = predictions / lanes_name(frames[0])
         raise SceneError(str(predictions), "must hold predictions for the list", f"no {example}", "check the path")
@@ -99,23 +109,40 @@ def score_culane(
 
     scenarios = {key: total(listed) for key, listed in scenario_names.items()}
     num_frames = sum(name in counts for name in names)
-    return CulaneReport(total(names), scenarios, num_frames, missing, [*(bad_lines or []), *skipped])
+    absent = [file for key, file in SCENARIOS.items() if splits and key not in split_files]
+    listed_files = {predictions / lanes_name(name) for name in frames}
+    unlisted = sum(path not in listed_files for path in predictions.rglob(f"*{LANES_SUFFIX}"))
+    return CulaneReport(total(names), scenarios, num_frames, missing, unlisted, absent, [*(bad_lines or []), *skipped])
+
+
+def _split_files(splits: Path) -> dict[str, Path]:
+    """The scenario lists that are there."""
+    found = {key: splits / file for key, file in SCENARIOS.items() if (splits / file).exists()}
+    if not found:
+        rule, remedy = "must be the folder of the scenario lists (test0_normal.txt, …)", "check the path"
+        raise SceneError(str(splits), rule, "none of them", remedy)
+    return found
+
+
+_MOST_PIXELS = 10_000
+"""Longest side of a canvas and broadest brush: beyond any camera's, within what OpenCV draws and memory holds."""
 
 
 def _checked_rule(rule: LaneRule) -> LaneRule:
-    if rule.brush < 1:
-        raise SettingError("--width", "must be at least 1 pixel", rule.brush, "CULane uses 30")
+    if not 1 <= rule.brush <= _MOST_PIXELS:
+        raise SettingError("--width", f"must be 1 to {_MOST_PIXELS} pixels", rule.brush, "CULane uses 30")
     if not 0 <= rule.iou < 1:
         raise SettingError("--iou", "must lie in 0 <= iou < 1", rule.iou, "CULane uses 0.5")
-    if min(rule.size) < 1:
-        raise SettingError("--image-size", "must be at least 1x1", rule.size, "CULane's is 1640x590")
+    if not 1 <= min(rule.size) <= max(rule.size) <= _MOST_PIXELS:
+        found = f"{rule.size[0]}x{rule.size[1]}"
+        raise SettingError("--image-size", f"sides must be 1 to {_MOST_PIXELS} pixels", found, "CULane's is 1640x590")
     return rule
 
 
 def _count_culane_frame(annotations: Path, predictions: Path, rule: LaneRule, name: str) -> dict[str, LaneCounts]:
     predicted = predictions / lanes_name(name)
     truth = read_lanes(annotations / lanes_name(name))
-    return {name: count_frame(truth, read_lanes(predicted) if predicted.is_file() else [], rule)}
+    return {name: count_frame(truth, read_lanes(predicted) if predicted.exists() else [], rule)}
 
 
 # ApolloScape
@@ -126,6 +153,8 @@ class ApolloScapeReport(NamedTuple):
 
     scores: ApolloScapeScores
     num_images: int
+    num_passed_over: int
+    """Labels in the data set's root whose whole record has no prediction."""
     skipped: list[str]
 
     def to_json(self) -> Json:
@@ -136,6 +165,7 @@ class ApolloScapeReport(NamedTuple):
             "mean_iou_all": _number(scores.mean_iou_all),
             "class_iou": {name: _number(value) for name, value in scores.class_iou.items()},
             "num_images": self.num_images,
+            "labels_passed_over": self.num_passed_over,
             "skipped": self.skipped,
         }
 
@@ -143,25 +173,40 @@ class ApolloScapeReport(NamedTuple):
 def score_apolloscape(labels: Path, predictions: Path, options: TallyOptions | None = None) -> ApolloScapeReport:
     """ApolloScape's mean IoU over PNGs of official ids, paired by their path below the two folders.
 
-    PNGs are grey or palette images of ids, or RGB in the official colours. Every label needs its prediction and the
-    reverse.
+    `labels` may also be the data set's root, whose `Labels_road02/Label/Record001/Camera 5/<image>_bin.png` is then
+    paired with a submission's `road02/<image>.png`. PNGs are grey or palette images of ids, or RGB in the official
+    colours. Every label needs its prediction and the reverse; only records of a data set's root that have no
+    prediction at all are passed over and counted, since splits are made of whole records.
     """
-    roots = (_folder(labels, "labels"), _folder(predictions, "predictions"))
-    sides = [{path.relative_to(root) for path in root.rglob("*.png")} for root in roots]
-    if not sides[0]:
-        raise SceneError(str(labels), "must hold PNG labels", "none", "check the path")
-    names = sorted(sides[0] | sides[1])
-    confusion, skipped = tally(partial(_count_apolloscape_pair, labels, predictions), operator.add, names, options)
-    return ApolloScapeReport(apolloscape_scores(confusion), len(names) - len(skipped), skipped)
+    truth, predicted = _id_images(labels, "labels"), _id_images(predictions, "predictions")
+    num_passed_over = 0
+    if not truth.keys() & predicted.keys() and (official := submission_labels(labels)):
+        truth = labels_of_predicted_records(official, predicted)
+        num_passed_over = len(official) - len(truth)
+    pairs = [
+        (truth.get(name, labels / name), predicted.get(name, predictions / name))
+        for name in sorted(truth.keys() | predicted.keys())
+    ]
+    confusion, skipped = tally(_count_apolloscape_pair, operator.add, pairs, options)
+    return ApolloScapeReport(apolloscape_scores(confusion), len(pairs) - len(skipped), num_passed_over, skipped)
 
 
-def _count_apolloscape_pair(labels: Path, predictions: Path, name: Path) -> Confusion:
-    truth = _read_ids(labels / name, f"the label of {predictions / name}")
-    predicted = _read_ids(predictions / name, f"the prediction for {labels / name}")
+def _id_images(root: Path, role: str) -> dict[str, Path]:
+    """PNGs by their path below a folder."""
+    found = {str(path.relative_to(root)): path for path in _folder(root, role).rglob("*.png")}
+    if not found:
+        raise SceneError(str(root), f"must hold PNG {role}", "none", "check the path")
+    return found
+
+
+def _count_apolloscape_pair(pair: tuple[Path, Path]) -> Confusion:
+    label, prediction = pair
+    truth = _read_ids(label, f"the label of {prediction}")
+    predicted = _read_ids(prediction, f"the prediction for {label}")
     try:
         return id_confusion(truth, predicted)
     except SceneError as error:
-        raise SceneError(str(predictions / name), error.rule, error.found, error.remedy) from None
+        raise SceneError(str(prediction), error.rule, error.found, error.remedy) from None
 
 
 def _read_ids(path: Path, role: str) -> Ids:
@@ -178,6 +223,7 @@ def _read_ids(path: Path, role: str) -> Ids:
 # LLAMAS
 
 _PREDICTION = re.compile(r"(?P<label>.+\.json)_(?P<key>\d+)\.png")
+_KEYS = tuple(str(index) for index in range(NUM_CLASSES))
 _LABEL_KEYS = {"lanes", "projection_matrix"}
 
 
@@ -187,6 +233,8 @@ class LlamasReport(NamedTuple):
     sums: LlamasSums
     not_labels: list[str]
     """JSON files among the labels that hold something else and have no predictions; passed over."""
+    not_predictions: list[str]
+    """PNGs among the predictions that are not named after a label file and a class; passed over."""
     skipped: list[str]
 
     def to_json(self) -> Json:
@@ -202,6 +250,7 @@ class LlamasReport(NamedTuple):
             },
             "num_images": self.sums.num_images,
             "not_labels": self.not_labels,
+            "not_predictions": self.not_predictions,
             "skipped": self.skipped,
         }
 
@@ -213,28 +262,48 @@ def score_llamas(
     classes 0 to 4 (background, l1, l0, r0, r1), or class 1 alone for the binary task."""
     _folder(labels, "label files")
     _folder(predictions, "predictions")
-    named = _predicted_labels(predictions)
+    found = _found_predictions(predictions, skip_bad=options is not None and options.skip_bad)
     files = sorted(str(path.relative_to(labels)) for path in labels.rglob("*.json"))
-    not_labels = [name for name in files if name not in named and not _is_label(labels / name)]
-    names = sorted({*files, *named} - set(not_labels))
+    not_labels = [name for name in files if name not in found.labels and not _is_label(labels / name)]
+    names = sorted({*files, *found.labels} - set(not_labels))
     if len(not_labels) == len(files):
         raise SceneError(str(labels), "must hold LLAMAS label files (.json)", "none", "check the path")
     count = partial(_count_llamas_image, labels, predictions, binary)
     sums, skipped = tally(count, LlamasSums.merged, names, options)
-    return LlamasReport(sums, not_labels, skipped)
+    return LlamasReport(sums, not_labels, found.others, [*found.skipped, *skipped])
 
 
-def _predicted_labels(predictions: Path) -> set[str]:
+class _FoundPredictions(NamedTuple):
+    labels: set[str]
     """Label files that the predictions' names point to."""
-    paths = (str(path.relative_to(predictions)) for path in predictions.rglob("*.png"))
-    return {found["label"] for found in map(_PREDICTION.fullmatch, paths) if found}
+    others: list[str]
+    """PNGs of other names."""
+    skipped: list[str]
+    """Predictions of a class that there is not."""
+
+
+def _found_predictions(predictions: Path, *, skip_bad: bool) -> _FoundPredictions:
+    found = _FoundPredictions(set(), [], [])
+    for name in sorted(str(path.relative_to(predictions)) for path in predictions.rglob("*.png")):
+        match = _PREDICTION.fullmatch(name)
+        if match is None:
+            found.others.append(name)
+        elif match["key"] in _KEYS:
+            found.labels.add(match["label"])
+        else:
+            rule, remedy = f"must be of a class {_KEYS[0]} to {_KEYS[-1]}", "rename or remove it"
+            error = SceneError(str(predictions / name), rule, f"class {match['key']}", remedy)
+            if not skip_bad:
+                raise error
+            found.skipped.append(str(error))
+    return found
 
 
 def _is_label(path: Path) -> bool:
     """Whether a JSON file is meant as a label; an unreadable one is, so that it is reported rather than passed over."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return True
     return isinstance(content, Mapping) and not _LABEL_KEYS.isdisjoint(content)
 
@@ -244,12 +313,13 @@ def _count_llamas_image(labels: Path, predictions: Path, binary: bool, name: str
     if not path.is_file():
         found = f"predictions {predictions / name}_<class>.png without it"
         raise SceneError(str(path), "must exist", found, "add the label file or remove its predictions")
-    keys = ("1",) if binary else tuple(str(index) for index in range(NUM_CLASSES))
+    keys = ("1",) if binary else _KEYS
     images = {key: _read_probability(predictions / f"{name}_{key}.png") for key in keys}
     label = read_label(path)
-    if binary:
-        return image_sums(images, {"1": binary_mask(label) == 1})
-    mask = class_mask(label)
+    try:
+        mask = binary_mask(label) if binary else class_mask(label)
+    except SceneError as error:
+        raise SceneError(str(path), error.rule, error.found, error.remedy) from None
     return image_sums(images, {key: mask == int(key) for key in keys})
 
 
@@ -257,11 +327,9 @@ def _read_probability(path: Path) -> Ids:
     """Grey image (717, 1276) of 255 times the probability."""
     if not path.is_file():
         raise SceneError(str(path), "must exist: a class's prediction", "no such file", "write one PNG per class")
-    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if image is None:
-        raise SceneError(str(path), "must be a whole image", "one that cannot be decoded", "write it again")
+    image = read_grey(path)
     width, height = SIZE
     if image.shape != (height, width):
         found = f"{image.shape[1]} x {image.shape[0]}"
         raise SceneError(str(path), f"must be {width} x {height} pixels", found, "predict at full resolution")
-    return np.asarray(image, np.uint8)
+    return image

@@ -7,8 +7,8 @@ The camera's folder is spelled `Camera 5` or `Camera_5`, not always alike in bot
 """
 
 import logging
-from collections.abc import Iterator, Mapping
-from pathlib import PurePosixPath
+from collections.abc import Container, Iterator, Mapping
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from intra_search.config.settings import ScenesSettings
@@ -34,6 +34,7 @@ _log = logging.getLogger(__name__)
 
 UNLABELLED_ROAD = "road05"
 """The official test road, whose labels are private."""
+_LABEL_SUFFIX = "_bin.png"
 KEPT_ROWS_PER_COLUMN = 1010 / 3384
 """The authors keep the lowest 1010 rows of frames 3384 wide: they cut 1700 of 2710 rows."""
 
@@ -93,7 +94,7 @@ def _road_frames(scan: Scan, road_folder: str) -> Iterator[ListedFrame]:
     masks: dict[str, dict[str, str]] = {}
     for image in road_images(scan, road):
         path = PurePosixPath(image.path)
-        record, camera, wanted = path.parts[2], path.parts[3], f"{path.stem}_bin.png"
+        record, camera, wanted = path.parts[2], path.parts[3], f"{path.stem}{_LABEL_SUFFIX}"
         if str(path.parent) not in masks:
             masks[str(path.parent)] = _masks(scan, f"{labels}/{record}", camera)
         mask = masks[str(path.parent)].get(wanted)
@@ -128,3 +129,24 @@ def _masks(scan: Scan, record: str, camera: str) -> dict[str, str]:
     """Paths of one camera's masks by their names, from either spelling of its folder."""
     folders = {f"{record}/{camera.replace(' ', '_')}", f"{record}/{camera.replace('_', ' ')}"}
     return {name: f"{folder}/{name}" for folder in folders for name in scan.files(folder, (".png",))}
+
+
+def submission_labels(root: Path) -> dict[str, Path]:
+    """Labels below a data set's root, by the name of their prediction in a submission: `road02/<image name>.png`.
+
+    Empty for a folder of another layout. Raises `SceneError` when two labels would share a prediction."""
+    found: dict[str, Path] = {}
+    for path in sorted(root.glob(f"Labels_*/Label/*/*/*{_LABEL_SUFFIX}")):
+        road = path.relative_to(root).parts[0].removeprefix("Labels_")
+        name = f"{road}/{path.name.removesuffix(_LABEL_SUFFIX)}.png"
+        if name in found:
+            remedy = "remove one: a submission has one file for both"
+            raise SceneError(str(path), "names must differ within a road", f"{found[name]} as well", remedy)
+        found[name] = path
+    return found
+
+
+def labels_of_predicted_records(labels: Mapping[str, Path], predicted: Container[str]) -> dict[str, Path]:
+    """Those of `submission_labels` whose record has a prediction."""
+    records = {path.parents[1] for name, path in labels.items() if name in predicted}
+    return {name: path for name, path in labels.items() if path.parents[1] in records}

@@ -17,7 +17,7 @@ from intra_search.errors import SceneError, SettingError
 from intra_search.scenes.images import check_same_size, data_root, read_image, read_mask
 from intra_search.scenes.index import ListedFrame, Listing, Scan, frames_signature, indexed, listing
 from intra_search.scenes.labels import SceneClass, index_table
-from intra_search.scenes.lane_files import ListedImage, lanes_name, read_lanes, read_listed_images
+from intra_search.scenes.lane_files import LANES_SUFFIX, ListedImage, lanes_name, read_lanes, read_listed_images
 from intra_search.scenes.source import SPLITS, Frame, Split
 
 LISTS: dict[Split, str] = {"train": "list/train_gt.txt", "val": "list/val_gt.txt", "test": "list/test.txt"}
@@ -33,7 +33,6 @@ CLASSES = (
 SWAP = {1: 4, 2: 3, 3: 2, 4: 1}
 CROPPED_SHARE = 240 / 590
 """The authors cut 240 of 590 rows."""
-_LANES_SUFFIX = ".lines.txt"
 
 
 class CulaneScenes:
@@ -58,7 +57,7 @@ class CulaneScenes:
         frame = self._frames[index]
         image_path, label_path = self._root / frame.image, self._root / frame.label
         image = read_image(image_path)
-        if frame.label.endswith(_LANES_SUFFIX):
+        if frame.label.endswith(LANES_SUFFIX):
             # Late, because drawing pulls in OpenCV, which those who only list scenes never need.
             from intra_search.scenes.lane_masks import draw_lane_mask, number_lanes
 
@@ -159,7 +158,7 @@ def _notes(frames: list[ListedFrame], missing: Counter[str]) -> list[str]:
     notes = []
     if missing:
         notes.append(f"Leaving out frames whose files are missing: {_counted(missing)}")
-    from_lanes = sum(frame.label.endswith(_LANES_SUFFIX) for frame in frames)
+    from_lanes = sum(frame.label.endswith(LANES_SUFFIX) for frame in frames)
     if from_lanes:
         notes.append(f"Drawing the labels of {from_lanes} test frames from their .lines.txt: they have no mask")
     splits_of: dict[str, set[str]] = {}

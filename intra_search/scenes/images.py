@@ -51,6 +51,15 @@ def read_mask(path: Path, table: Table, colors: Mapping[tuple[int, int, int], in
     raise SceneError(str(path), rule, f"mode {image.mode}", "save it in palette mode, or grey with the index as value")
 
 
+def read_grey(path: Path) -> NDArray[np.uint8]:
+    """Values (H, W) of an 8-bit grey image. Raises `SceneError` when it is missing, damaged or of another kind: what a
+    colour or 16-bit image means as one value between 0 and 255, nobody has said."""
+    image = _decode(path)
+    if image.mode != "L":
+        raise SceneError(str(path), "must be an 8-bit grey image", f"mode {image.mode}", "save it as 8-bit grey")
+    return np.array(image)
+
+
 def check_same_size(image_path: Path, image: NDArray[np.uint8], mask_path: Path, mask: NDArray[np.uint8]) -> None:
     """Raises `SceneError` unless image and mask have the same height and width."""
     if image.shape[:2] != mask.shape:

@@ -12,13 +12,14 @@ from intra_search.errors import SceneError
 
 Lane = npt.NDArray[np.float64]
 """Points (N, 2) of one lane: x, y in pixels of the whole image, bottom first; x may lie outside the image."""
+LANES_SUFFIX = ".lines.txt"
 _LONGEST_NAME = 240  # file systems take 255 bytes, and a suffix is added
 _LIST_FIELDS = (1, 2, 6)  # image; image and label; image, label and four existence flags
 
 
 def lanes_name(image_name: str) -> str:
     """Name of the lanes file beside an image: `a/00000.jpg` gives `a/00000.lines.txt`."""
-    return str(PurePosixPath(image_name).with_suffix(".lines.txt"))
+    return str(PurePosixPath(image_name).with_suffix(LANES_SUFFIX))
 
 
 def read_lanes(path: Path) -> list[Lane]:

@@ -116,7 +116,7 @@ def read_label(path: Path) -> LlamasLabel:
         entry = ".".join(str(part) for part in first["loc"]) or "the file"
         found = f"{first['msg']} (got {str(first['input'])[:60]})"
         raise SceneError(str(path), f"{entry} must follow the LLAMAS label layout", found, "mend the label") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SceneError(str(path), "must be a JSON label file", error, "mend or drop the file") from error
     lanes = [lane for lane in content.lanes if len(lane.markers) >= _MIN_MARKERS and _rows(lane) >= _MIN_ROWS]
     return LlamasLabel(np.array(content.projection_matrix), _renumbered(lanes))

@@ -1,6 +1,7 @@
 """`intra-search score` through its command line: the oracles' numbers, and one clear line for bad input."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -94,10 +95,29 @@ def test_culane_by_scenario(culane: Callable[..., list[object]], culane_frames: 
     assert sum(counts["tp"] for counts in report["scenarios"].values()) == report["tp"]
 
 
-def test_culane_missing_scenario_list_is_named(culane: Callable[..., list[object]], tmp_path: Path) -> None:
+def test_culane_scores_the_scenario_lists_that_are_there(culane: Callable[..., list[object]], tmp_path: Path) -> None:
     command = culane(20)
-    (tmp_path / "culane/list/test_split/test7_cross.txt").unlink()
-    assert "test7_cross.txt" in _refusal(*command, "--by-scenario")
+    lists = tmp_path / "culane/list/test_split"
+    (lists / "test7_cross.txt").unlink()
+    report = _score(*command, "--by-scenario")
+    assert report["missing_scenarios"] == ["test7_cross.txt"]
+    assert list(report["scenarios"]) == [name for name in SCENARIOS if name != "cross"]
+    shutil.rmtree(lists)
+    assert "test_split: must be the folder of the scenario lists" in _refusal(*command, "--by-scenario")
+
+
+def test_culane_counts_predictions_of_unlisted_frames(culane: Callable[..., list[object]], tmp_path: Path) -> None:
+    command = culane(20)
+    write_lanes(tmp_path / "predicted_lanes/driver_00_00frame/clip.MP4/other.lines.txt", [])
+    assert _score(*command)["unlisted_predictions"] == 1
+
+
+def test_culane_lanes_that_are_a_folder_are_refused(culane: Callable[..., list[object]], tmp_path: Path) -> None:
+    command = culane(10)
+    lanes = tmp_path / "predicted_lanes/driver_00_00frame/clip.MP4/frame_0000.lines.txt"
+    lanes.unlink()
+    lanes.mkdir()
+    assert "frame_0000.lines.txt: must be a readable text file" in _refusal(*command)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +169,15 @@ def test_culane_lists_and_folders_must_be_there(culane: Callable[..., list[objec
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("--image-size", "1640"), ("--width", 0), ("--iou", 1.5), ("--image-size", "0x590")]
+    ("option", "value"),
+    [
+        ("--image-size", "1640"),
+        ("--image-size", "0x590"),
+        ("--image-size", "100000x590"),
+        ("--width", 0),
+        ("--width", 100_000),
+        ("--iou", 1.5),
+    ],
 )
 def test_culane_bad_options(culane: Callable[..., list[object]], option: str, value: object) -> None:
     assert _refusal(*culane(10), option, value).startswith(option)
@@ -200,10 +228,39 @@ def test_apolloscape_bad_pairs(apolloscape: list[object], tmp_path: Path) -> Non
 def test_apolloscape_without_labels(apolloscape: list[object], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "must hold PNG labels" in _refusal(*apolloscape, "--labels", tmp_path / "empty")
+    assert "must hold PNG predictions" in _refusal(*apolloscape, "--predictions", tmp_path / "empty")
+
+
+def test_apolloscape_labels_of_the_data_set_pair_with_a_submission(apolloscape: list[object], tmp_path: Path) -> None:
+    """Six pairs in two records of one road; a third record has no prediction."""
+    data, submission = tmp_path / "data", tmp_path / "submission"
+    for index in range(6):
+        (stem, record), camera = (f"170927_{index}_Camera_5", f"Record00{index % 2}"), "Camera 5"
+        label = data / "Labels_road02" / "Label" / record / camera / f"{stem}_bin.png"
+        prediction = submission / "road02" / f"{stem}.png"
+        for side, path in (("gt", label), ("pred", prediction)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(GOLDEN / "apolloscape" / f"{index:03}_{side}.png", path)
+    other = data / "Labels_road02/Label/Record009/Camera 6/170927_9_Camera_6_bin.png"
+    other.parent.mkdir(parents=True)
+    shutil.copy(label, other)
+    command = ["apolloscape", "--labels", data, "--predictions", submission]
+    report = _score(*command)
+    assert report["labels_passed_over"] == 1
+    plain = _score(*apolloscape)
+    assert {**report, "labels_passed_over": 0} == plain
+    prediction.unlink()
+    assert f"{prediction}: must exist: it is the prediction for {label}" in _refusal(*command)
+    (submission / "road02/other.png").write_bytes(b"")
+    report = _score(*command, "--skip-bad")
+    assert (report["num_images"], len(report["skipped"])) == (5, 2)
+    shutil.copy(label, other.with_name(label.name))
+    assert "names must differ within a road" in _refusal(*command)
 
 
 def test_apolloscape_with_nothing_usable(apolloscape: list[object], tmp_path: Path) -> None:
-    shutil.rmtree(tmp_path / "predictions" / "Record001")
+    for path in (tmp_path / "predictions/Record001/Camera 5").iterdir():
+        path.write_bytes(b"")
     assert "needs at least one usable file" in _refusal(*apolloscape, "--skip-bad")
 
 
@@ -274,6 +331,44 @@ def test_llamas_bad_pairs(llamas: list[object], tmp_path: Path) -> None:
     assert "must be a JSON label file" in _refusal(*llamas)
     label.unlink()
     assert "add the label file" in _refusal(*llamas)
+
+
+@pytest.mark.parametrize(("kind", "mode"), [(np.uint16, "I;16"), (np.uint8, "RGB")])
+def test_llamas_probabilities_are_8_bit_grey(
+    llamas: list[object], tmp_path: Path, kind: type[np.generic], mode: str
+) -> None:
+    prediction = tmp_path / "llamas_predictions/recording/1419211002_0744236000.json_3.png"
+    cv2.imwrite(str(prediction), np.zeros((717, 1276, 3) if mode == "RGB" else (717, 1276), kind))
+    assert f"{prediction}: must be an 8-bit grey image, found mode {mode}" in _refusal(*llamas)
+
+
+def test_llamas_predictions_of_no_class_are_refused_and_other_pictures_told(
+    llamas: list[object], tmp_path: Path
+) -> None:
+    folder = tmp_path / "llamas_predictions/recording"
+    (folder / "sheet.png").write_bytes(b"")
+    assert _score(*llamas)["not_predictions"] == ["recording/sheet.png"]
+    strange = folder / "1419211002_0744236000.json_5.png"
+    strange.write_bytes(b"")
+    assert f"{strange}: must be of a class 0 to 4, found class 5" in _refusal(*llamas)
+    report = _score(*llamas, "--skip-bad")
+    assert report["num_images"] == 5
+    assert len(report["skipped"]) == 1
+
+
+def test_llamas_a_marker_in_the_cameras_plane_names_its_file(llamas: list[object], tmp_path: Path) -> None:
+    label = tmp_path / "llamas_labels/recording/1419211002_0744236000.json"
+    label.write_text(re.sub(r'"z": "?[0-9.]+"?', '"z": 0', label.read_text()))
+    for command in (llamas, [*llamas, "--binary"]):
+        assert f"{label}: a marker must not lie in the camera's plane" in _refusal(*command)
+
+
+def test_llamas_json_nested_too_deep(llamas: list[object], tmp_path: Path) -> None:
+    label = tmp_path / "llamas_labels/recording/1419211002_0744236000.json"
+    label.write_text("[" * 100_000 + "]" * 100_000)
+    assert f"{label}: must be a JSON label file" in _refusal(*llamas)
+    label.rename(label.with_name("other.json"))
+    assert "1419211002_0744236000.json: must exist" in _refusal(*llamas)
 
 
 def test_llamas_without_labels(llamas: list[object], tmp_path: Path) -> None:
