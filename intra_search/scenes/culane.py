@@ -5,16 +5,18 @@
     list/train_gt.txt  list/val_gt.txt                        image, label, four existence flags
     list/test.txt                                             image
 
-The lists are the split. Of a partial download, the frames that are there are used, and what is missing is told.
+The lists are the split. Of a partial download, the frames that are there are used, and the folders that are missing are
+told; a folder of which a part is missing is refused.
 """
 
 from collections import Counter
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 from intra_search.config.settings import ScenesSettings
 from intra_search.errors import SceneError, SettingError
-from intra_search.scenes.images import check_same_size, data_root, read_image, read_mask
+from intra_search.scenes.images import check_same_size, data_root, read_image, read_mask, sizes_signature
 from intra_search.scenes.index import ListedFrame, Listing, Scan, frames_signature, indexed, listing
 from intra_search.scenes.labels import SceneClass, index_table
 from intra_search.scenes.lane_files import LANES_SUFFIX, ListedImage, lanes_name, read_lanes, read_listed_images
@@ -77,7 +79,10 @@ class CulaneScenes:
         return round(height * CROPPED_SHARE)
 
     def signature(self) -> str:
-        return frames_signature(self._root, self._frames)
+        """Of images and masks as elsewhere, and of what the lists say and the lane files hold."""
+        listed = sha256("\n".join(f"{frame.split}{frame.lanes}" for frame in self._frames).encode()).hexdigest()
+        lanes = sizes_signature((self._root / lanes_name(frame.image) for frame in self._frames), gaps=True)
+        return f"{frames_signature(self._root, self._frames)} {listed} {lanes}"
 
 
 def _check_no_groups(settings: ScenesSettings) -> None:
@@ -100,6 +105,12 @@ class _Folders:
             self._names[folder] = frozenset(self._scan.files(folder, ("",)))
         return name in self._names[folder]
 
+    def hold_like(self, path: str) -> bool:
+        """Whether another file of the same kind lies in the folder."""
+        suffix = LANES_SUFFIX if path.endswith(LANES_SUFFIX) else PurePosixPath(path).suffix
+        self.hold(path)
+        return any(name.endswith(suffix) for name in self._names[path.rpartition("/")[0]])
+
 
 def _list_frames(scan: Scan) -> Listing:
     folders = _Folders(scan)
@@ -115,7 +126,10 @@ def _list_frames(scan: Scan) -> Listing:
             label = _label(folders, listed)
             has_image = folders.hold(listed.image)
             if not has_image:
+                _check_folder_is_missing(folders, listed, [listed.image])
                 missing[_place(listed.image)] += 1
+            elif label is None:
+                _check_folder_is_missing(folders, listed, _labels(listed))
             if label is None:
                 missing[_place(listed.label or LABEL_FOLDERS[1])] += 1
             if has_image and label is not None:
@@ -124,17 +138,30 @@ def _list_frames(scan: Scan) -> Listing:
     return listing(_unique(frames), _notes(frames, missing))
 
 
+def _check_folder_is_missing(folders: _Folders, listed: ListedImage, paths: list[str]) -> None:
+    """Archives hold whole folders, so a file that is missing among its like was lost."""
+    for path in paths:
+        if folders.hold_like(path):
+            found = f"no {path}, but others in its folder"
+            raise SceneError(listed.where, "every listed file must be there", found, "restore it, or remove the line")
+
+
 def _unique(frames: list[ListedFrame]) -> list[ListedFrame]:
     """Frames without repetitions: a list may name a frame twice."""
     return list({frame.name: frame for frame in frames}.values())
 
 
 def _label(folders: _Folders, listed: ListedImage) -> str | None:
-    """Where a frame's labels are. Only frames that no list gives a mask may fall back on their lanes."""
+    """Where a frame's labels are."""
+    return next((path for path in _labels(listed) if folders.hold(path)), None)
+
+
+def _labels(listed: ListedImage) -> list[str]:
+    """Where a frame's labels may be. Only frames that no list gives a mask may fall back on their lanes."""
     if listed.label is not None:
-        return listed.label if folders.hold(listed.label) else None
+        return [listed.label]
     masks = [f"{folder}/{PurePosixPath(listed.image).with_suffix('.png')}" for folder in LABEL_FOLDERS]
-    return next((path for path in (*masks, lanes_name(listed.image)) if folders.hold(path)), None)
+    return [*masks, lanes_name(listed.image)]
 
 
 def _frame(split: str, listed: ListedImage, label: str) -> ListedFrame:

@@ -77,16 +77,18 @@ def data_root(root: str | None) -> Path:
     return path
 
 
-def sizes_signature(paths: Iterable[Path]) -> str:
+def sizes_signature(paths: Iterable[Path], *, gaps: bool = False) -> str:
     """Hash over the files' sizes in bytes: tells a replaced data set from the same one without reading it.
 
-    Raises `SceneError` for a file that has gone."""
+    Raises `SceneError` for a file that has gone; with `gaps`, a file may be missing, and that counts."""
     digest = sha256()
     for path in paths:
         try:
             digest.update(f"{os.stat(path).st_size}\n".encode())
         except FileNotFoundError:
-            raise _missing(path) from None
+            if not gaps:
+                raise _missing(path) from None
+            digest.update(b"-\n")
     return digest.hexdigest()
 
 

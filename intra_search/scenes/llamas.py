@@ -128,7 +128,7 @@ def _list_frames(scan: Scan) -> Listing:
             frames += _recording(scan, f"{images}/{folder}/{recording}", f"labels/{folder}/{recording}", missing)
     if missing:
         counted = ", ".join(f"{place} ({count} files)" for place, count in sorted(missing.items()))
-        notes.append(f"Leaving out labels whose images are missing: {counted}")
+        notes.append(f"Leaving out frames whose files are missing: {counted}")
     if not frames:
         found = "; ".join(notes) or "none"
         raise SceneError(str(scan.root / "labels"), "must hold labels with images", found, "unpack the archives there")
@@ -137,14 +137,21 @@ def _list_frames(scan: Scan) -> Listing:
 
 
 def _recording(scan: Scan, images: str, labels: str, missing: Counter[str]) -> Iterator[ListedFrame]:
-    """Frames of one recording; images without a label are passed over, labels without an image counted."""
+    """Frames of one recording. Labels without images are counted when all images are missing (a partial download), else
+    refused; images without a label are counted."""
     suffix = IMAGE_FOLDERS[images.partition("/")[0]]
     present = set(scan.files(images, (suffix,)))
     _, split, recording = labels.split("/")
-    for label in scan.files(labels, (".json",)):
-        stamp = label.removesuffix(".json")
+    stamps = [label.removesuffix(".json") for label in scan.files(labels, (".json",))]
+    unlabelled = len(present.difference(f"{stamp}{suffix}" for stamp in stamps))
+    if unlabelled:
+        missing[labels] += unlabelled
+    for stamp in stamps:
+        image, label = f"{images}/{stamp}{suffix}", f"{labels}/{stamp}.json"
         if f"{stamp}{suffix}" in present:
-            image = f"{images}/{stamp}{suffix}"
-            yield ListedFrame(f"{recording}/{stamp}", recording, image, f"{labels}/{label}", split)
+            yield ListedFrame(f"{recording}/{stamp}", recording, image, label, split)
+        elif present:
+            found = f"no {scan.root / image}, but others in its folder"
+            raise SceneError(str(scan.root / label), "every label must have its image", found, "restore or remove it")
         else:
             missing[images] += 1

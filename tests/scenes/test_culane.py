@@ -114,6 +114,53 @@ def test_a_partial_download_opens_and_tells_what_is_missing(
     assert f"Leaving out frames whose files are missing: {told}" in caplog.text
 
 
+def _lose_image_of_test_clip(root: Path) -> None:
+    (root / "driver_3_30frame/d.MP4/00005.jpg").unlink()
+
+
+def _lose_lanes_of_test_clip(root: Path) -> None:
+    (root / "driver_3_30frame/d.MP4/00005.lines.txt").unlink()  # it has no mask either
+
+
+def _lose_mask_of_shared_clip(root: Path) -> None:
+    """A second frame of clip a.MP4 is listed, whose mask is not there."""
+    clip = root / "driver_1_30frame/a.MP4"
+    (clip / "00009.jpg").write_bytes((clip / "00001.jpg").read_bytes())
+    path = root / "list/train_gt.txt"
+    path.write_text(path.read_text() + path.read_text().splitlines()[0].replace("00001", "00009") + "\n")
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (_lose_image_of_test_clip, "list/test.txt:2: .* found no driver_3_30frame/d.MP4/00005.jpg, but others"),
+        (_lose_lanes_of_test_clip, "list/test.txt:2: .* found no .*d.MP4/00005.png, but others"),
+        (_lose_mask_of_shared_clip, "list/train_gt.txt:3: .* found no laneseg_label_w16/.*a.MP4/00009.png, but others"),
+    ],
+)
+def test_a_file_lost_from_its_folder_is_refused(
+    culane_settings: ScenesSettings, culane_root: Path, harm: object, told: str
+) -> None:
+    assert callable(harm)
+    harm(culane_root)
+    with pytest.raises(SceneError, match=told):
+        CulaneScenes(culane_settings)
+
+
+def test_the_signature_sees_flags_and_lanes(culane_settings: ScenesSettings, culane_root: Path) -> None:
+    """What the official metric and the existence branch read is part of what the data set is."""
+    seen = {CulaneScenes(culane_settings).signature()}
+    lanes = culane_root / "driver_2_30frame/c.MP4/00003.lines.txt"
+    lanes.write_text("20 31 30 11\n40 31 30 11\n")
+    seen.add(CulaneScenes(culane_settings).signature())
+    lanes.unlink()
+    seen.add(CulaneScenes(culane_settings).signature())
+    path = culane_root / "list/train_gt.txt"
+    path.write_text(path.read_text().replace("0 1 1 0", "0 1 1 1"))
+    seen.add(CulaneScenes(culane_settings).signature())
+    assert len(seen) == 4
+
+
 def test_a_split_that_is_not_there_is_refused_when_it_is_opened(
     culane_settings: ScenesSettings, culane_root: Path
 ) -> None:

@@ -97,12 +97,23 @@ def test_the_papers_crop() -> None:
     assert LlamasScenes.paper_crop_top(717, 1276) == 333
 
 
-def test_lost_images_are_left_out_and_told(
+def test_what_a_partial_download_lacks_is_left_out_and_told(
     llamas_settings: ScenesSettings, llamas_root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    next((llamas_root / "color_images/train/c").iterdir()).unlink()
-    assert len(LlamasScenes(llamas_settings).scenes) == 4
-    assert "Leaving out labels whose images are missing: color_images/train/c (1 files)" in caplog.text
+    for path in (llamas_root / "color_images/train/c").iterdir():
+        path.unlink()
+    (llamas_root / "color_images/train/a/1_color_rect.png").touch()
+    assert len(LlamasScenes(llamas_settings).scenes) == 3
+    told = "Leaving out frames whose files are missing: color_images/train/c (2 files), labels/train/a (1 files)"
+    assert told in caplog.text
+
+
+def test_an_image_lost_from_a_recording_is_refused(llamas_settings: ScenesSettings, llamas_root: Path) -> None:
+    image = next((llamas_root / "color_images/train/c").iterdir())
+    image.unlink()
+    label = image.name.replace("_color_rect.png", ".json")
+    with pytest.raises(SceneError, match=rf"train/c/{label}: every label must have its image, found no {image}"):
+        LlamasScenes(llamas_settings)
 
 
 def _no_images(root: Path) -> None:
