@@ -18,12 +18,12 @@ from intra_search.deploy.submission import (
     write_llamas,
 )
 from intra_search.metrics.apolloscape import apolloscape_scores, confusion_of_train_ids
-from intra_search.metrics.culane import LaneCounts, LaneRule, count_frame
+from intra_search.metrics.culane import LaneCounts, at_official_size, count_frame
 from intra_search.metrics.histograms import pair_counts
 from intra_search.metrics.llamas import NUM_CLASSES, CurveScores, LlamasSums, image_sums
 from intra_search.metrics.score import ApolloScapeReport, Json, LlamasReport
 from intra_search.scenes.images import read_image
-from intra_search.scenes.lane_files import lanes_name, read_lanes
+from intra_search.scenes.lane_files import Lane, lanes_name, read_lanes
 from intra_search.scenes.scene_set import SceneSet
 from intra_search.scenes.unlabelled import Picture
 
@@ -36,6 +36,9 @@ class FrameScorer(Protocol):
 
     def add(self, name: str, labels: Labels, prediction: Prediction) -> None:
         """Counts one frame: its labels (H, W) in trained classes, and what the network says."""
+
+    def check(self, name: str) -> None:
+        """Reads what `add` reads of a frame beside its labels. Raises `SceneError` when that cannot be used."""
 
     def write(self, out: Path, name: str, prediction: Prediction) -> None:
         """Writes one frame's prediction as a submission wants it."""
@@ -64,6 +67,9 @@ class ApolloScapeScorer:
         self._confusion += pairs[: self._num_classes, : self._num_classes]
         self._num_images += 1
 
+    def check(self, name: str) -> None:
+        """Nothing: the labels say all."""
+
     def write(self, out: Path, name: str, prediction: Prediction) -> None:
         write_apolloscape(out, name, prediction)
 
@@ -82,7 +88,8 @@ class ApolloScapeScorer:
 
 
 class CulaneScorer:
-    """F1 of lanes, against the .lines.txt files beside the frames."""
+    """F1 of lanes, against the .lines.txt files beside the frames; frames of other sizes are counted at the official
+    one."""
 
     def __init__(self, settings: ScenesSettings) -> None:
         self._root = Path(settings.root or "")
@@ -91,10 +98,14 @@ class CulaneScorer:
 
     def add(self, name: str, labels: Labels, prediction: Prediction) -> None:
         height, width = prediction.size
-        truth = read_lanes(self._root / lanes_name(f"{name}.jpg"))
-        found = count_frame(truth, culane_lanes(prediction), LaneRule(size=(width, height)))
-        self._counts = self._counts.merged(found)
+        truth, found = (
+            at_official_size(lanes, (width, height)) for lanes in (self._truth(name), culane_lanes(prediction))
+        )
+        self._counts = self._counts.merged(count_frame(truth, found))
         self._num_frames += 1
+
+    def check(self, name: str) -> None:
+        self._truth(name)
 
     def write(self, out: Path, name: str, prediction: Prediction) -> None:
         write_culane(out, name, prediction)
@@ -112,6 +123,9 @@ class CulaneScorer:
         counts = self._counts
         scores = {"precision": counts.precision, "recall": counts.recall, "f1": counts.f1}
         return {**counts._asdict(), **scores, "num_frames": self._num_frames}
+
+    def _truth(self, name: str) -> list[Lane]:
+        return read_lanes(self._root / lanes_name(f"{name}.jpg"))
 
 
 class LlamasScorer:
@@ -139,6 +153,9 @@ class LlamasScorer:
             rows = part.reshape(len(self._keys), -1).tolist()
             sums = {key: CurveScores(*row) for key, row in zip(self._keys, rows, strict=True)}
             self._sums[hard] = LlamasSums(num_images, sums if num_images else {})
+
+    def check(self, name: str) -> None:
+        """Nothing: the labels say all."""
 
     def write(self, out: Path, name: str, prediction: Prediction) -> None:
         write_llamas(out / "probabilities", name, prediction, hard=False)

@@ -6,6 +6,8 @@ Same counts, frame by frame, as the data set's own C++ tool (tools/lane_evaluati
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from intra_search.metrics.lane_matching import match_lanes
 from intra_search.metrics.lane_strokes import Points, draw_stroke, stroke_iou
 
@@ -23,6 +25,10 @@ SCENARIOS = {
 """The nine split lists under list/test_split/. `cross` has no true lanes: its false positives are what is reported."""
 
 
+OFFICIAL_SIZE = (1640, 590)
+"""Width and height of CULane's frames in pixels."""
+
+
 class LaneRule(NamedTuple):
     """When a predicted lane counts as right."""
 
@@ -30,7 +36,7 @@ class LaneRule(NamedTuple):
     """Width of a drawn lane in pixels."""
     iou: float = 0.5
     """A matched pair is right when its IoU is strictly greater."""
-    size: tuple[int, int] = (1640, 590)
+    size: tuple[int, int] = OFFICIAL_SIZE
     """Width and height of the canvas in pixels."""
 
 
@@ -58,6 +64,13 @@ class LaneCounts(NamedTuple):
     def f1(self) -> float:
         """2 P R / (P + R); 0 when nothing is right."""
         return 2 * self.precision * self.recall / (self.precision + self.recall) if self.tp else 0.0
+
+
+def at_official_size(lanes: Sequence[Points], size: tuple[int, int]) -> list[Points]:
+    """Lanes of a frame of another width and height as they lie in an official one: the brush and the threshold mean
+    there what they mean on the benchmark. Frames of the official size keep every bit."""
+    scale = np.array([official / own for official, own in zip(OFFICIAL_SIZE, size, strict=True)])
+    return [lane * scale for lane in lanes]
 
 
 def total_counts(parts: Iterable[LaneCounts]) -> LaneCounts:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intra_search.errors import SceneError
+from intra_search.metrics.culane import OFFICIAL_SIZE
 from intra_search.scenes.lane_files import Lane
 
 FloatArray = npt.NDArray[np.floating]
@@ -20,7 +21,7 @@ FloatArray = npt.NDArray[np.floating]
 class LaneDecoding(NamedTuple):
     """How a map becomes lanes; the defaults are CULane's, uncropped."""
 
-    image_size: tuple[int, int] = (1640, 590)
+    image_size: tuple[int, int] = OFFICIAL_SIZE
     """Width and height of the whole image in pixels."""
     crop_top: int = 0
     """Image rows above the part that the network sees (240 in the paper's CULane crop)."""
@@ -31,7 +32,7 @@ class LaneDecoding(NamedTuple):
     existence: float = 0.5
     """A lane is decoded when its existence probability is greater."""
     row_step: int = 20
-    """Image rows between two points."""
+    """Rows between two points in an image of the official height, 590; in proportion in others."""
     num_rows: int = 18
     """Rows looked at, from the bottom of the image."""
 
@@ -62,16 +63,17 @@ def _decode_lane(lane_map: npt.NDArray[np.float32], rule: LaneDecoding) -> Lane:
     height, width = lane_map.shape
     image_width, image_height = rule.image_size
     seen_rows = image_height - rule.crop_top
+    row_step = rule.row_step * image_height / OFFICIAL_SIZE[1]
     smooth = np.asarray(cv2.blur(lane_map, (rule.blur, rule.blur)))
     points = []
     for step in range(rule.num_rows):
-        row = _round(height - step * rule.row_step / seen_rows * height) - 1
+        row = _round(height - step * row_step / seen_rows * height) - 1
         if row < 0:
             break
         column = int(smooth[row].argmax())
         if smooth[row, column] > rule.threshold:
             x = _round((column + 1) * image_width / width) - 1
-            points.append((x, image_height - step * rule.row_step - 1))
+            points.append((x, image_height - step * row_step - 1))
     return np.array(points, np.float64).reshape(-1, 2)
 
 

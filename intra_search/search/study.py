@@ -32,6 +32,7 @@ from intra_search.store.ledger import HistoryRow, TrialRecord
 from intra_search.store.lock import study_lock
 from intra_search.store.storage import Storage
 from intra_search.store.study_folder import StudyFolder
+from intra_search.training.evaluation import official_scorer
 
 
 class StudyObserver(Observer, Protocol):
@@ -151,7 +152,7 @@ class _LeavingObserver:
 
 
 def _checked_scenes(settings: StudySettings, *, new_study: bool, observer: StudyObserver) -> SceneSet:
-    """Opens `train` and `val` (never `test`), decodes them once for a new study, and returns `train`."""
+    """Opens `train` and `val` (never `test`), reads once what a new study will read of them, and returns `train`."""
     train = open_scenes(settings.scenes, "train")
     val = open_scenes(settings.scenes, "val")
     classes = len(train.classes)
@@ -159,8 +160,9 @@ def _checked_scenes(settings: StudySettings, *, new_study: bool, observer: Study
         f"{settings.scenes.dataset}: {len(train)} training and {len(val)} validation scenes, {classes} classes"
     )
     if new_study and settings.scenes.dataset != "synthetic":
-        for scenes in (train, val):
-            check_scenes(scenes)
+        check_scenes(train)
+        scorer = official_scorer(settings)
+        check_scenes(val, also=scorer.check if scorer else None)
     return train
 
 

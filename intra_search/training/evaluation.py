@@ -43,7 +43,7 @@ def validate(
     At the network's input size, plus the benchmark's own metric on whole frames if the search maximises it. Leaves the
     network in eval mode. All workers get the same scores.
     """
-    scorer = _scorer(settings)
+    scorer = official_scorer(settings)
     loader = evaluation_loader(
         scenes,
         batch_size,
@@ -91,7 +91,8 @@ def _score_frames(scorer: FrameScorer, batch: EvaluationBatch, output: NetworkOu
         scorer.add(frame.name, frame.labels, prediction)
 
 
-def _scorer(settings: StudySettings) -> FrameScorer | None:
+def official_scorer(settings: StudySettings) -> FrameScorer | None:
+    """Counts what the search maximises, where that is a benchmark's own metric."""
     if settings.search.objectives[0] not in OFFICIAL_METRICS:
         return None
     return SCORERS[settings.scenes.dataset](settings.scenes)

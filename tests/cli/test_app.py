@@ -13,6 +13,7 @@ import tomli_w
 import typer
 
 from intra_search.cli.app import app, main
+from intra_search.scenes.writers.formats import draw_data_set, draw_order
 from tests.commands import write_study
 from tests.tiny_study import tiny_tree
 
@@ -137,6 +138,23 @@ def test_bad_scenes_are_refused_before_anything_is_stored(
     file.write_text(tomli_w.dumps(tree))
     answer = call("run", file, "--study", tmp_path / "study")
     check_refusal(answer, *words)
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize("change", [Path.unlink, lambda lanes: lanes.write_text("1 2 3\n")])
+def test_lanes_that_the_objective_cannot_read_are_refused_before_anything_is_stored(
+    call: Callable[..., Answer], tmp_path: Path, change: Callable[[Path], object]
+) -> None:
+    root = tmp_path / "culane"
+    draw_data_set(root, "culane", draw_order("culane", 10, 0, 59, 164))
+    first = (root / "list/val_gt.txt").read_text().split()[0].lstrip("/").replace(".jpg", ".lines.txt")
+    change(root / first)
+    file = tmp_path / "study.toml"
+    for metric, words in (("val/f1", (first,)), ("val/miou", ("training.batch_size",))):
+        tree = tiny_tree(root, scenes={"dataset": "culane"}, search={"objectives": [metric]})
+        tree["training"]["batch_size"] = 500  # refused after the scenes, before any cluster
+        file.write_text(tomli_w.dumps(tree))
+        check_refusal(call("run", file, "--study", tmp_path / "study"), *words)
     assert not (tmp_path / "study").exists()
 
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from intra_search.config.settings import ScenesSettings
-from intra_search.deploy.benchmark import HEADLINES, SCORERS, score_split
+from intra_search.deploy.benchmark import HEADLINES, SCORERS, CulaneScorer, score_split
 from intra_search.deploy.submission import Prediction
 from intra_search.metrics.score import score_apolloscape, score_culane, score_llamas
 from intra_search.scenes.scene_set import SceneSet, open_scenes
@@ -35,10 +35,16 @@ def _oracle(scenes: SceneSet, num_classes: int, wrong: float = 0.0) -> Predict:
         labels[labels == 255] = 0
         spoilt = random.random(labels.shape) < wrong
         labels[spoilt] = random.integers(0, num_classes, int(spoilt.sum()))
-        logits = torch.nn.functional.one_hot(torch.from_numpy(labels), num_classes).permute(2, 0, 1).float() * 9
-        return Prediction(logits, None, labels.shape, 0)  # type: ignore[arg-type]
+        return _sure(labels, num_classes)
 
     return predict
+
+
+def _sure(labels: NDArray[np.integer], num_classes: int = 5) -> Prediction:
+    """Says these classes with certainty."""
+    wanted = torch.from_numpy(labels.astype(np.int64))
+    logits = torch.nn.functional.one_hot(wanted, num_classes).permute(2, 0, 1).float() * 9
+    return Prediction(logits, None, labels.shape, 0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("ignored_class", [False, True])
@@ -70,6 +76,20 @@ def test_culane(tmp_path: Path) -> None:
     assert found["f1"] == wanted.total.f1
     # Masks of the truth, decoded as the protocol says, give the lanes back.
     assert wanted.total.f1 > 0.9
+
+
+def test_culane_on_frames_of_a_fifth(tmp_path: Path) -> None:
+    """As on whole frames, the truth's masks give its lanes back, and lanes elsewhere are wrong."""
+    draw_data_set(tmp_path, "culane", draw_order("culane", 12, 0, 118, 328))
+    settings = ScenesSettings(dataset="culane", root=str(tmp_path))
+    scenes = open_scenes(settings, "train")
+    found, shifted = CulaneScorer(settings), CulaneScorer(settings)
+    for index, name in enumerate(scenes.names):
+        labels = scenes.load(index)[1]
+        found.add(name, labels, _sure(labels))
+        shifted.add(name, labels, _sure(np.roll(labels, 16, axis=1)))
+    assert found.to_json()["f1"] > 0.9
+    assert shifted.to_json()["tp"] == 0
 
 
 @pytest.mark.parametrize("classes", ["fine", "category"])

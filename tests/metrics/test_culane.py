@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from intra_search.metrics.culane import LaneCounts, LaneRule, count_frame, total_counts
+from intra_search.metrics.culane import LaneCounts, LaneRule, at_official_size, count_frame, total_counts
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "culane_f1.json").read_text())
 FRAMES: dict[str, Any] = GOLDEN["frames"]
@@ -43,3 +43,12 @@ def test_totals_equal_the_official_tool(key: str, rule: LaneRule) -> None:
     assert total._asdict() == {name: official[name] for name in ("tp", "fp", "fn")}
     for name in ("precision", "recall", "f1"):
         assert f"{getattr(total, name):.6g}" == official[name]
+
+
+def test_frames_of_other_sizes_are_counted_at_the_official_one() -> None:
+    """Two lanes 40 pixels apart at full size: no match, though a 30 pixel brush on a frame of a fifth would say so."""
+    truth, found = (np.array([[x, 590.0], [x, 250.0]]) for x in (400.0, 440.0))
+    small = [[lane / 5] for lane in (truth, found)]
+    assert count_frame(*small, LaneRule(size=(328, 118))).tp == 1
+    assert count_frame(*(at_official_size(lanes, (328, 118)) for lanes in small)) == LaneCounts(fp=1, fn=1)
+    assert (at_official_size([truth / 7], (1640, 590))[0] == truth / 7).all()

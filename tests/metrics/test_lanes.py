@@ -64,6 +64,16 @@ def test_existence_and_short_lanes() -> None:
     assert len(decode_lanes(maps, rule=CROPPED._replace(blur=1))) == 1
 
 
+@pytest.mark.parametrize(("size", "cut"), [((328, 118), 0), ((328, 118), 48), ((820, 295), 0)])
+def test_rows_of_reduced_frames_are_those_of_official_ones(size: tuple[int, int], cut: int) -> None:
+    scale = size[1] / 590
+    whole = LaneDecoding(crop_top=round(cut / scale))
+    (lane,) = decode_lanes(_column_map(487), rule=LaneDecoding(image_size=size, crop_top=cut))
+    (official,) = decode_lanes(_column_map(487), rule=whole)
+    assert len(lane) == len(official)
+    np.testing.assert_allclose(lane[:, 1] + 1, (official[:, 1] + 1) * scale)
+
+
 def test_existence_must_fit() -> None:
     with pytest.raises(SceneError, match="each of 1 lanes, found 4"):
         decode_lanes(_column_map(3), np.ones(4))
