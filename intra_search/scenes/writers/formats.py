@@ -43,7 +43,7 @@ def draw_order(name: str, count: int, seed: int, height: int | None, width: int 
     if count < LEAST_SCENES:
         raise SettingError("--count", f"must be at least {LEAST_SCENES}: train, val and test", count, "draw more")
     default = FORMATS[name].size
-    size = (height or default[0], width or default[1])
+    size = (default[0] if height is None else height, default[1] if width is None else width)
     if FORMATS[name].fixed_size and size != default:
         rule = f"{name} frames are {default[1]} x {default[0]}"
         raise SettingError("--height, --width", rule, f"{size[1]} x {size[0]}", "leave both out")
@@ -58,9 +58,19 @@ def draw_data_set(
     """Draws a data set into a folder that is not there yet; it appears when all of it is drawn.
 
     With `overwrite`, a folder that was drawn earlier is replaced. Raises `StorageError` for any other folder that holds
-    something. `progress(done)` is called after each scene."""
-    _check_free(out, overwrite)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    something, and where nothing can be written. `progress(done)` is called after each scene."""
+    out = out.absolute()
+    try:
+        _check_free(out, overwrite)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _draw(out, name, order, progress)
+    except OSError as error:
+        reason = f"{error.strerror or error} ({error.filename or out})"
+        remedy = "choose a folder that can be made, on a disk with space"
+        raise StorageError(str(out), "must be writable as a folder", reason, remedy) from None
+
+
+def _draw(out: Path, name: str, order: DrawOrder, progress: Callable[[int], None] | None) -> None:
     part = out.parent / f".tmp-{out.name}-{uuid.uuid4().hex[:8]}"
     write_scene, write_tables = FORMATS[name].write_scene, FORMATS[name].write_tables
     try:
@@ -83,6 +93,10 @@ def draw_data_set(
 
 
 def _check_free(out: Path, overwrite: bool) -> None:
+    if Path.cwd().is_relative_to(out.resolve()):
+        # Another folder takes its place, and who stands in the old one would see nothing.
+        rule, remedy = "must not be the folder you are in", "name a folder in it, or one elsewhere"
+        raise StorageError(str(out), rule, "the current folder or one above", remedy)
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / RECORD).is_file():

@@ -166,6 +166,23 @@ def test_nothing_of_the_users_is_ever_replaced(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
+def test_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    places = {
+        str(tmp_path / "notes.txt/sub"): "must be writable as a folder, found File exists \\(.*notes.txt\\)",
+        "/proc/x": "must be writable as a folder",
+        "n" * 300: "must be writable as a folder, found File name too long",
+        ".": "must not be the folder you are in",
+        "..": "must not be the folder you are in",
+    }
+    for place, message in places.items():
+        with pytest.raises(StorageError, match=message):
+            draw_data_set(Path(place), "folder", draw_order("folder", 3, 0, 32, 32), overwrite=True)
+    assert list((tmp_path / "here").iterdir()) == []
+
+
 def test_a_failed_drawing_leaves_nothing(tmp_path: Path, fake_drawing: ModuleType) -> None:
     draw = fake_drawing.draw_scene
 
@@ -193,6 +210,8 @@ def test_progress_counts_every_scene(tmp_path: Path) -> None:
         (("folder", 2, 0, None, None), "--count: must be at least 3"),
         (("llamas", 5, 0, 384, None), "--height, --width: llamas frames are 1276 x 717, found 1276 x 384"),
         (("folder", 5, 0, 16, None), "--height, --width: must be at least 32, found 416 x 16"),
+        (("folder", 5, 0, 0, None), "--height, --width: must be at least 32, found 416 x 0"),
+        (("folder", 5, 0, None, 0), "--height, --width: must be at least 32, found 0 x 160"),
     ],
 )
 def test_orders_that_cannot_be_met(arguments: tuple[str, int, int, int | None, int | None], message: str) -> None:
