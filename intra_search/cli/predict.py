@@ -28,6 +28,7 @@ def predict(
         raise SceneError(str(pictures), "must be a picture or a folder of .jpg or .png files", "none", "check the path")
     if out.resolve() == files[0].parent.resolve():
         raise SceneError(str(out), "must not be the folder of the pictures", "the same", "choose another --out")
+    _check_names(files, painted)
     predictor = Predictor(checkpoint)
     for file in files:
         image = read_image(file)
@@ -36,3 +37,14 @@ def predict(
         if painted:
             write_image(out / f"{file.stem}_painted.png", paint(image, labels, predictor.classes))
     typer.echo(f"{len(files)} label files in {out}")
+
+
+def _check_names(files: list[Path], painted: bool) -> None:
+    """Every picture's files must have names of their own."""
+    owners: dict[str, Path] = {}
+    for file in files:
+        for name in [file.stem, *([f"{file.stem}_painted"] if painted else [])]:
+            other = owners.setdefault(name, file)
+            if other != file:
+                found = f"{name}.png, which is written for {other.name} as well"
+                raise SceneError(str(file), "names must differ before the suffix", found, "rename or move one")

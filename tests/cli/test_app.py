@@ -233,6 +233,21 @@ def test_a_given_teacher_of_other_classes_is_refused(call: Callable[..., Answer]
     assert not (tmp_path / "study").exists()
 
 
+@pytest.mark.parametrize(
+    ("names", "options", "words"),
+    [
+        (("a.jpg", "a.jpeg"), (), ("a.jpg: names must differ before the suffix", "a.jpeg as well")),
+        (("a.jpg", "a_painted.jpg"), ("--painted",), ("a_painted.jpg: names must differ", "a.jpg as well")),
+    ],
+)
+def test_pictures_whose_labels_would_replace_each_other_are_refused(
+    call: Callable[..., Answer], tmp_path: Path, names: tuple[str, ...], options: tuple[str, ...], words: tuple[str]
+) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    check_refusal(call("predict", "checkpoint", tmp_path, "--out", tmp_path / "out", *options), *words)
+
+
 def test_a_local_study_cannot_be_taken_over(call: Callable[..., Answer], roads: Path, tmp_path: Path) -> None:
     file = write_study(tmp_path / "study.toml", roads)
     check_refusal(call("run", file, "--study", tmp_path / "study", "--takeover"), "--takeover", "local", "leave it out")
