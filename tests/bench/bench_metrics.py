@@ -1,12 +1,13 @@
 """Speed of the three metrics on the golden data, repeated to the size of the real test sets; asserts the counts.
 
-python tests/bench/bench_metrics.py                      # full size: about two minutes on two cores
+python tests/bench/bench_metrics.py                      # full size: about four minutes on two cores
 python tests/bench/bench_metrics.py --culane-frames 600 --apolloscape-frames 10 --llamas-images 1
 """
 
 import argparse
 import json
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from functools import cache
@@ -19,9 +20,11 @@ import numpy as np
 from intra_search.metrics.apolloscape import id_confusion
 from intra_search.metrics.culane import LaneCounts, count_frame
 from intra_search.metrics.llamas import curve_scores
+from intra_search.metrics.score import score_culane
 from intra_search.metrics.tally import TallyOptions, tally
 from intra_search.scenes.images import read_mask
 from intra_search.scenes.labels import apolloscape_labels
+from intra_search.scenes.lane_files import lanes_name, write_lanes
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 APOLLOSCAPE_SIZE = (3384, 1710)
@@ -51,8 +54,34 @@ def bench_culane(num_frames: int, processes: int) -> None:
     seconds = time.perf_counter() - start
     whole = seconds * 34_680 / num_frames
     print(
-        f"CULane: {num_frames} frames in {seconds:.1f} s on {processes} processes, {num_frames / seconds:.0f} frames/s;"
-        f" 34,680 frames: {whole:.0f} s of 180 s (ratio {whole / 180:.2f}); every count exact, {counts}"
+        f"CULane, lanes in memory: {num_frames} frames in {seconds:.1f} s on {processes} processes,"
+        f" {num_frames / seconds:.0f} frames/s; 34,680 frames: {whole:.0f} s of 180 s (ratio {whole / 180:.2f});"
+        f" every count exact, {counts}"
+    )
+
+
+def bench_culane_files(num_frames: int, processes: int, scratch: Path) -> None:
+    """`score culane` as a user runs it: every frame's two files are opened, read and parsed."""
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        truth, predictions, frame_list = (Path(folder) / name for name in ("truth", "predictions", "list.txt"))
+        golden = _culane_frames()
+        for index in range(num_frames):
+            name = lanes_name(f"{index:05d}.jpg")
+            for root, lanes in ((truth, golden[index % len(golden)][0]), (predictions, golden[index % len(golden)][1])):
+                if index < len(golden):
+                    write_lanes(root / name, lanes)
+                else:
+                    os.link(root / lanes_name(f"{index % len(golden):05d}.jpg"), root / name)
+        frame_list.write_text("".join(f"{index:05d}.jpg\n" for index in range(num_frames)))
+        start = time.perf_counter()
+        report = score_culane(truth, predictions, frame_list, options=TallyOptions(processes=processes))
+        seconds = time.perf_counter() - start
+    wanted = np.sum([golden[index % len(golden)][2] for index in range(num_frames)], axis=0).tolist()
+    assert list(report.total) == wanted, f"{report.total} against {wanted}"
+    whole = seconds * 34_680 / num_frames
+    print(
+        f"CULane from files: {num_frames} frames in {seconds:.1f} s on {processes} processes;"
+        f" 34,680 frames: {whole:.0f} s of 180 s (ratio {whole / 180:.2f}); totals exact, {report.total}"
     )
 
 
@@ -123,9 +152,10 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--apolloscape-frames", type=int, default=100)
     parser.add_argument("--llamas-images", type=int, default=5)
-    parser.add_argument("--scratch", type=Path, default=Path.cwd(), help="where the PNG for decoding is written")
+    parser.add_argument("--scratch", type=Path, default=Path.cwd(), help="where files to be read are written")
     options = parser.parse_args()
     bench_culane(options.culane_frames, options.processes)
+    bench_culane_files(options.culane_frames, options.processes, options.scratch)
     bench_apolloscape(options.apolloscape_frames, options.scratch)
     bench_llamas(options.llamas_images)
 
