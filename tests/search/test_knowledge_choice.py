@@ -125,7 +125,7 @@ def test_fresh_views_need_a_live_teacher(tmp_path: Path) -> None:
     assert decided(tmp_path, "live", "fresh", notes) == "live"
     with pytest.raises(SettingError) as caught:
         decided(tmp_path, "stored", "fresh", notes)
-    assert "scenes.views = fresh draws a view once, so its answers cannot be stored" in str(caught.value)
+    assert "scenes.views: fresh views are drawn once" in str(caught.value)
     assert "--set knowledge.mode=live" in str(caught.value)
 
 
