@@ -97,10 +97,7 @@ def score_culane(
     split_files = _split_files(splits) if splits else {}
     scenario_names = {key: read_frame_list(path, bad_lines) for key, path in split_files.items()}
     frames = list(dict.fromkeys([*names, *(name for listed in scenario_names.values() for name in listed)]))
-    missing = sum(not (predictions / lanes_name(name)).exists() for name in frames)
-    if missing == len(frames):
-        example = predictions / lanes_name(frames[0])
-        raise SceneError(str(predictions), "must hold predictions for the list", f"no {example}", "check the path")
+    missing, unlisted = _compared_with_lists(predictions, frames)
     count = partial(_count_culane_frame, annotations, predictions, rule)
     counts, skipped = tally(count, operator.or_, frames, options)
 
@@ -110,9 +107,17 @@ def score_culane(
     scenarios = {key: total(listed) for key, listed in scenario_names.items()}
     num_frames = sum(name in counts for name in names)
     absent = [file for key, file in SCENARIOS.items() if splits and key not in split_files]
-    listed_files = {predictions / lanes_name(name) for name in frames}
-    unlisted = sum(path not in listed_files for path in predictions.rglob(f"*{LANES_SUFFIX}"))
     return CulaneReport(total(names), scenarios, num_frames, missing, unlisted, absent, [*(bad_lines or []), *skipped])
+
+
+def _compared_with_lists(predictions: Path, frames: list[str]) -> tuple[int, int]:
+    """Listed frames without a prediction file, and prediction files of frames that are not listed."""
+    listed = {predictions / lanes_name(name): None for name in frames}
+    missing = sum(not path.exists() for path in listed)
+    if missing == len(listed):
+        found = f"no {next(iter(listed))}"
+        raise SceneError(str(predictions), "must hold predictions for the list", found, "check the path")
+    return missing, sum(path not in listed for path in predictions.rglob(f"*{LANES_SUFFIX}"))
 
 
 def _split_files(splits: Path) -> dict[str, Path]:
