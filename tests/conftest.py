@@ -10,14 +10,9 @@ from tests.commands import roads as roads
 from tests.object_storage import bucket as bucket
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads its marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on a Ray cluster come first and one after the other, as each takes all cores for itself; with several
-    processes (`make test`) the others run beside them, since a cluster that starts mostly waits."""
+    """Tests on a Ray cluster come first: they take longest, and mostly wait, so that others run beside them."""
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
-    for item in items:
-        if item.get_closest_marker("ray"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,5 +1,6 @@
-"""The teacher's stored answers: resumed anywhere they are the same bytes, shared they are not made twice, and a
-training on them is the training beside the live teacher."""
+"""The teacher's stored answers: resumed anywhere they are the same bytes, and shared they are not made twice.
+
+That a training on them is the training beside the live teacher: tests/training/test_stored_and_live.py."""
 
 import errno
 import os
@@ -126,34 +127,6 @@ def test_a_trial_whose_scenes_differ_is_refused(taught: TaughtStudy, tmp_path: P
     job = student_job(str(tmp_path), 0, "trials/00000", 1, other, knowledge=store, teacher="")
     with pytest.raises(KnowledgeError, match=r"must hold answers about views \w{12}, found views \w{12}; delete"):
         Training(job).run_epoch()
-
-
-def curves(taught: TaughtStudy, folder: Path, **changes: Any) -> list[list[dict[str, Any]]]:
-    """Histories of three epochs on stored knowledge and beside the live teacher."""
-    settings = with_overrides(elsewhere(taught, folder / "store"), {"training.epochs": 3, **changes})
-    histories = []
-    for knowledge in (extract_here(taught, settings), None):
-        home = f"{folder.name}/{len(histories)}"
-        job = student_job(taught.storage.uri, 0, home, 1, settings, knowledge=knowledge, teacher=taught.teacher)
-        training = Training(job)
-        assert (training._teacher is None) == (knowledge is not None)
-        while not training.finished:
-            training.run_epoch()
-        histories.append(training.history)
-    return histories
-
-
-def test_stored_and_live_training_have_the_same_curve(taught: TaughtStudy, tmp_path: Path) -> None:
-    """Same views, same teacher: maps are stored in float16."""
-    for stored, live in zip(*curves(taught, tmp_path), strict=True):
-        for name in ("train/ce", "train/affinity", "train/attention", "train/loss"):
-            assert stored[name] == pytest.approx(live[name], rel=1e-3)
-
-
-def test_graphs_alone_give_the_live_curve_to_rounding(taught: TaughtStudy, tmp_path: Path) -> None:
-    for stored, live in zip(*curves(taught, tmp_path, **{"distill.attention.weight": 0.0}), strict=True):
-        for name in ("train/ce", "train/affinity", "train/loss"):
-            assert stored[name] == pytest.approx(live[name], rel=1e-5)
 
 
 def test_a_shard_that_appeared_meanwhile_is_not_made_again(
