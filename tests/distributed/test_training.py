@@ -29,7 +29,7 @@ def settings_of(root: Path) -> StudySettings:
     return tiny_settings(
         root,
         scenes={"val_groups": ["drive0"], "test_groups": ["drive1"]},
-        training={"epochs": 1, "batch_size": 2, "learning_rate": 0.002, "optimizer": "sgd"},
+        training={"epochs": 1, "batch_size": 2, "learning_rate": 1e-4, "optimizer": "sgd"},
         knowledge={"mode": "live"},
         distill={"balance": "gradient", "balance_steps": 5, "affinity": {"schedule": "warmup"}},
     )
@@ -43,6 +43,8 @@ def job_of(root: Path, study: Path) -> TrainingJob:
 class Run(NamedTuple):
     curve: list[dict[str, float]]
     """Every step's loss and terms, of the global batch."""
+    gradients: list[Tensor]
+    """Every step's whole gradient as the optimizer took it, network and adapters."""
     row: HistoryRow
     weights: dict[str, Tensor]
 
@@ -57,12 +59,15 @@ def one_epoch(job: TrainingJob, world: World) -> Run:
 
 def _one_epoch(job: TrainingJob, world: World) -> Run:
     training = Training(job, world)
-    curve = []
+    curve, gradients = [], []
     train_step = training._train_step
 
     def noted_step(batch: Batch, progress: float) -> ObjectiveResult:
         result = train_step(batch, progress)
         shares = {**result.parts, "loss": result.loss.detach() / world.size}
+        gradients.append(
+            torch.cat([weight.grad.flatten() for weight in training._step.parameters() if weight.grad is not None])
+        )
         curve.append({name: float(world.all_reduce(share.clone())) for name, share in shares.items()})
         return result
 
@@ -71,7 +76,7 @@ def _one_epoch(job: TrainingJob, world: World) -> Run:
         if isinstance(module, nn.Dropout | nn.Dropout2d):
             module.p = 0.0  # each worker would draw its own
     row = training.run_epoch()
-    return Run(curve, row, training.network.state_dict())
+    return Run(curve, gradients, row, training.network.state_dict())
 
 
 def on_worker(rank: int, root: Path, study: Path) -> Run:
@@ -102,6 +107,8 @@ def test_two_workers_equal_one_over_20_steps(roads: Path, tmp_path: Path) -> Non
     assert min(step["affinity"] for step in alone.curve) == 0  # no region on any worker
     for mine, theirs in zip(first.curve, alone.curve, strict=True):
         assert mine == pytest.approx(theirs, rel=1e-5)  # the teacher answers in float32
+    for mine, theirs in zip(first.gradients, alone.gradients, strict=True):
+        assert (mine - theirs).norm() <= 1e-5 * theirs.norm()
     assert second.curve == first.curve
     assert first.row["val/miou"] == alone.row["val/miou"]
     assert_close(second.weights, first.weights, rtol=0, atol=0)

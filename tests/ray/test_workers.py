@@ -95,6 +95,7 @@ def test_a_full_disk_ends_the_study_and_a_worker_that_fails_for_good_its_trial(
         tmp_path / "study.toml",
         own_roads,
         search={"num_trials": 2, "max_concurrent": 1, "halving": {"enabled": False}},
+        scenes={"cache": False},  # else the picture that is damaged below would not be read again
         resources={"workers": 2, "cpus_per_worker": 0.9},
     )
     output = faulty.run("run", str(file), "--study", str(study), code=2)
