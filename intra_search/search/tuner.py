@@ -170,12 +170,10 @@ def _group(job: TrainingJob, config: dict[str, Any], attempt: int) -> Any:
     from ray.train.torch import TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
-    from intra_search.training.worker import train_in_group
-
     resources = job.settings.resources
     per_worker = {"CPU": resources.cpus_per_worker} | ({"GPU": config["gpus_per_worker"]} if config["use_gpu"] else {})
     return TorchTrainer(
-        train_in_group,
+        _train_in_group,
         train_loop_config={"job": job, "use_gpu": config["use_gpu"]},
         scaling_config=ScalingConfig(
             num_workers=resources.workers, use_gpu=config["use_gpu"], resources_per_worker=per_worker
@@ -186,6 +184,14 @@ def _group(job: TrainingJob, config: dict[str, Any], attempt: int) -> Any:
             callbacks=[TuneReportCallback()],
         ),
     )
+
+
+def _train_in_group(config: dict[str, Any]) -> None:
+    # Train's controller unpickles this function, and so imports its module: this one, which is light. Only the workers
+    # need the training's, which take seconds.
+    from intra_search.training.worker import train_in_group
+
+    train_in_group(config)
 
 
 def _ours_among_workers(error: Exception) -> IntraSearchError | None:
