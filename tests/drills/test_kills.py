@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,12 +47,13 @@ def ended_trials(study: Path) -> dict[int, bytes]:
     return found
 
 
-def rows_of(study: Path) -> dict[int, list[str]]:
-    """Every finished epoch as it was written, its seconds included: an epoch that ran twice shows."""
-    return {int(path.parent.name): path.read_text().splitlines() for path in study.glob("trials/*/history.jsonl")}
+def rows_of(study: Path) -> dict[int, list[dict[str, Any]]]:
+    """Every finished epoch, its seconds included: an epoch that ran twice shows."""
+    trials = [int(path.parent.name) for path in study.glob("trials/*/history.jsonl")]
+    return {trial: read_history(study, trial) for trial in trials}
 
 
-def check_nothing_was_repeated(study: Path, ended: dict[int, bytes], rows: dict[int, list[str]]) -> None:
+def check_nothing_was_repeated(study: Path, ended: dict[int, bytes], rows: dict[int, list[dict[str, Any]]]) -> None:
     """Against what a kill left: ended trials stayed as they were, live ones lost at most one epoch."""
     for trial, record in ended.items():
         assert (study / f"trials/{trial:05d}/record.json").read_bytes() == record
