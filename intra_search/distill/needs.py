@@ -85,7 +85,7 @@ def teacher_answers(
     answers: dict[str, Tensor] = {}
     for alike in groups.values():
         for key, answer in alike[0].answer(alike, teacher_output, labels, num_classes).items():
-            answers[key] = answer if answer.dtype == torch.bool else full_precision(answer)
+            answers[key] = answer if answer.dtype == torch.bool else answer.float()
     return answers
 
 
