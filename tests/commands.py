@@ -46,7 +46,11 @@ class Command:
         return output
 
     def json(self, *arguments: str) -> Any:
-        return json.loads(self.run(*arguments, "--json"))
+        """What a verb prints as JSON; its notes go to the other stream."""
+        call = [sys.executable, "-m", "intra_search.cli", *arguments, "--json"]
+        done = subprocess.run(call, env=self.environment, capture_output=True, text=True, timeout=240, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="session")
