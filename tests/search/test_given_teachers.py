@@ -21,21 +21,10 @@ from intra_search.training import worker
 from intra_search.training.job import TrainingJob, teacher_job
 from intra_search.training.loop import Training
 from tests.networks.test_released import as_theirs, saved
+from tests.search.notes import Notes
 from tests.tiny_study import tiny_settings
 
 CLUSTER = Cluster(2.0, 0.0, 2.0, 0.0, 1.0, 0.0)
-
-
-class Notes(list[str]):
-    """An observer that keeps what it is told."""
-
-    note = list.append
-
-    def teacher_epoch(self, row: dict[str, Any], epochs: int) -> None:
-        raise AssertionError
-
-    def extracted(self, shards: int, of: int) -> None:
-        raise AssertionError
 
 
 @pytest.fixture

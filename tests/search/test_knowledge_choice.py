@@ -1,7 +1,6 @@
 """Stored or live: the bill by hand, the share of trials that distil, and a decision that is made once."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,6 +21,7 @@ from intra_search.search.preparation import Teacher
 from intra_search.store.study_folder import StudyFolder
 from intra_search.training import worker
 from intra_search.training.costs import ViewCosts
+from tests.search.notes import Notes
 from tests.tiny_study import write_roads
 
 HALF = """
@@ -74,18 +74,6 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[ViewCosts]:
     costs: list[ViewCosts] = []
     monkeypatch.setattr(worker, "measure_on_cluster", lambda *_, **__: costs.pop(0))
     return costs
-
-
-class Notes(list[str]):
-    """An observer that keeps what it is told."""
-
-    note = list.append
-
-    def teacher_epoch(self, row: dict[str, Any], epochs: int) -> None:
-        raise AssertionError
-
-    def extracted(self, shards: int, of: int) -> None:
-        raise AssertionError
 
 
 def decided(root: Path, mode: str, views: str, notes: Notes) -> str:
