@@ -8,12 +8,11 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from intra_search.distill.power_sums import central_moments, power_sums, rounding, shifted
+from intra_search.distill.power_sums import MAX_ORDER, central_moments, power_sums, rounding, shifted
 from intra_search.distill.unit import full_precision
 from intra_search.errors import SettingError
 
 Variant = Literal["textbook", "variance", "literal", "sketch"]
-MAX_ORDER = 6
 SKETCH_EPS = 1e-10
 """`small_num` of the author's sketch: absolute, so that features below about 1e-5 lose their higher orders."""
 
@@ -87,14 +86,8 @@ def _textbook(features: Tensor, masks: Tensor, orders: Sequence[int], *, divisor
         divisor_BKC = variance_BKC.double() * unit_C
     # Odd orders of symmetric values are 0, and rounding must not reach the cosine, which would blow it up to length 1.
     skewed_BKC = varies_BKC & ~symmetric_BK.unsqueeze(2)
-    moments = []
-    for order in orders:
-        if order == 1:
-            moments.append(mean_BKC.to(divisor_BKC.dtype))
-            continue
-        moment_BKC = central[0] * unit_C.square() if order == 2 else central[order - 2] / divisor_BKC**order
-        moments.append(torch.where(skewed_BKC if order % 2 else varies_BKC, moment_BKC, 0))
-    return torch.stack(moments, dim=1)
+    mean_BKC, spread_BKC = mean_BKC.to(divisor_BKC.dtype), central[0] * unit_C.square()
+    return _of_orders(orders, mean_BKC, spread_BKC, central[1:], divisor_BKC, varies_BKC, skewed_BKC)
 
 
 def _as_printed(features: Tensor, masks: Tensor, orders: Sequence[int], *, sketch: bool) -> Tensor:
@@ -103,18 +96,28 @@ def _as_printed(features: Tensor, masks: Tensor, orders: Sequence[int], *, sketc
     num_cells = masks_BKN.shape[2]
     cells_BK1 = (masks_BKN > 0).sum(dim=2, keepdim=True).double()
     norm_BK1 = torch.full_like(cells_BK1, num_cells) if sketch else cells_BK1.clamp_min(1)
-    sums_BKC = [total / norm_BK1 for total in power_sums(x_BNC, masks_BKN, max(*orders, 2), masks_to_powers=True)]
-    mean_BKC = sums_BKC[0]
-    spread_BKC = shifted(num_cells / norm_BK1, sums_BKC, mean_BKC, 2)
-    varies_BKC = (spread_BKC.detach() > rounding(torch.float64) * sums_BKC[1].detach()) & (cells_BK1 > 0)
-    divisor_BKC = torch.where(varies_BKC, spread_BKC, 1) + (SKETCH_EPS if sketch else 0)
-    moments = []
-    for order in orders:
-        if order == 1:
-            moments.append(mean_BKC)
-            continue
-        moment_BKC = spread_BKC
-        if order > 2:
-            moment_BKC = shifted(num_cells / norm_BK1, sums_BKC, mean_BKC, order) / divisor_BKC**order
-        moments.append(torch.where(varies_BKC, moment_BKC, 0))
-    return torch.stack(moments, dim=1)
+    means_JBKC = power_sums(x_BNC, masks_BKN, max(*orders, 2), masks_to_powers=True) / norm_BK1
+    central = shifted(num_cells / norm_BK1, means_JBKC, means_JBKC[0])
+    varies_BKC = (central[0].detach() > rounding(torch.float64) * means_JBKC[1].detach()) & (cells_BK1 > 0)
+    divisor_BKC = torch.where(varies_BKC, central[0], 1) + (SKETCH_EPS if sketch else 0)
+    return _of_orders(orders, means_JBKC[0], central[0], central[1:], divisor_BKC, varies_BKC, varies_BKC)
+
+
+def _of_orders(
+    orders: Sequence[int],
+    mean_BKC: Tensor,
+    spread_BKC: Tensor,
+    higher: Tensor,
+    divisor_BKC: Tensor,
+    varies_BKC: Tensor,
+    skewed_BKC: Tensor,
+) -> Tensor:
+    """(B, R, K, C) of the mean, of the spread, and of the `higher` central moments, order 3 first, over the divisor to
+    the power of the order; 0 where the channel does not vary, or for odd orders is not skewed."""
+    device = mean_BKC.device
+    exponents = torch.arange(3, 3 + len(higher), device=device).view(-1, 1, 1, 1)
+    moments = torch.cat([torch.stack([mean_BKC, spread_BKC]), higher / divisor_BKC**exponents])
+    orders_R = torch.tensor(orders, device=device)
+    orders_R111 = orders_R.view(-1, 1, 1, 1)
+    given_RBKC = (orders_R111 == 1) | torch.where(orders_R111 % 2 == 1, skewed_BKC, varies_BKC)
+    return torch.where(given_RBKC, moments.index_select(0, orders_R - 1), 0).transpose(0, 1)
