@@ -12,7 +12,7 @@ demo: $(VENV)/.installed  ## draw roads, train a teacher, search students, print
 	$(BIN)/intra-search run search_spaces/quickstart.toml --study $(STUDY)
 
 test: lint types  ## what CI runs
-	$(BIN)/pytest -m "not drill" --numprocesses 2 --dist worksteal
+	$(BIN)/pytest -m "not drill" --numprocesses 2 --dist loadgroup
 
 quick: $(VENV)/.installed  ## the tests without a Ray cluster
 	$(BIN)/pytest -m "not drill and not ray and not real"

@@ -2,11 +2,12 @@
 # A Ray head and workers on this machine, for studies that outlive one command, or several studies side by side.
 #   launch/local.sh [EXTRA_WORKERS]     starts a head (and EXTRA_WORKERS more Ray nodes), prints how to use it
 #   launch/local.sh --stop              ends what this script started, and nothing else
-# Environment: RAY_TMPDIR (Ray's files), RAY_PORT (6379), RAY_CLIENT_PORT (10001), RAY_DASHBOARD_PORT (8265), RAY_AGENT_PORT (52365, where
-# the head takes jobs), CPUS_PER_NODE and GPUS_PER_NODE (Ray's own count).
+# Environment: RAY_TMPDIR (Ray's files), RAY_PORT (6379), RAY_CLIENT_PORT (10001), RAY_DASHBOARD_PORT (8265),
+# RAY_AGENT_PORT (52365, where the head takes jobs), CPUS_PER_NODE and GPUS_PER_NODE (Ray's own count).
 set -euo pipefail
 
-port="${RAY_PORT:-6379}" dashboard="${RAY_DASHBOARD_PORT:-8265}"
+port="${RAY_PORT:-6379}" client="${RAY_CLIENT_PORT:-10001}"
+dashboard="${RAY_DASHBOARD_PORT:-8265}" agent="${RAY_AGENT_PORT:-52365}"
 folder="${RAY_TMPDIR:-/tmp/ray-$(id -u)}"
 pids="$folder/intra-search-nodes.pids"
 export RAY_TMPDIR="$folder" OMP_WAIT_POLICY=PASSIVE
@@ -22,14 +23,22 @@ if [[ -f "$pids" ]]; then
     exit 2
 fi
 
+# Ray says so only a minute after it said that it had started, in its logs.
+for name in RAY_PORT=$port RAY_CLIENT_PORT=$client RAY_DASHBOARD_PORT=$dashboard RAY_AGENT_PORT=$agent; do
+    if (exec 3<> "/dev/tcp/127.0.0.1/${name#*=}") 2> /dev/null; then
+        echo "local.sh: $name: must be a free port, found another process on it; set another" >&2
+        exit 2
+    fi
+done
+
 mkdir -p "$folder"
 size=()
 [[ -n "${CPUS_PER_NODE:-}" ]] && size+=(--num-cpus "$CPUS_PER_NODE")
 [[ -n "${GPUS_PER_NODE:-}" ]] && size+=(--num-gpus "$GPUS_PER_NODE")
 
 # --block keeps each node in the foreground of its own process, so that its process id ends it.
-nohup ray start --head --port "$port" --ray-client-server-port "${RAY_CLIENT_PORT:-10001}" \
-    --dashboard-port "$dashboard" --dashboard-agent-listen-port "${RAY_AGENT_PORT:-52365}" \
+nohup ray start --head --port "$port" --ray-client-server-port "$client" \
+    --dashboard-port "$dashboard" --dashboard-agent-listen-port "$agent" \
     --block "${size[@]}" > "$folder/head.log" 2>&1 &
 echo $! > "$pids"
 for _ in $(seq 60); do

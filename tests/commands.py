@@ -41,7 +41,12 @@ class Command:
 
     def run(self, *arguments: str, code: int = 0, timeout: float = 240) -> str:
         process = self.start(*arguments)
-        output, _ = process.communicate(timeout=timeout)
+        try:
+            output, _ = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()  # its Ray cluster ends with it, and does not slow the tests that follow
+            output, _ = process.communicate(timeout=30)
+            pytest.fail(f"still running after {timeout} s, having said:\n{output}")
         assert process.returncode == code, output
         return output
 

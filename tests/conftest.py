@@ -10,9 +10,15 @@ from tests.commands import roads as roads
 from tests.object_storage import bucket as bucket
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on a Ray cluster come first: they take longest, and mostly wait, so that others run beside them."""
-    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+    """Tests on a Ray cluster run one after another in one process, since two clusters would fight over two cores, and
+    mostly wait, so that the others run beside them. Several commands each, they have more time than the others."""
+    for item in items:
+        if item.get_closest_marker("ray") is not None:
+            item.add_marker(pytest.mark.xdist_group("ray"))
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(600))
 
 
 @pytest.fixture(autouse=True, scope="session")

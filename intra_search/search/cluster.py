@@ -14,6 +14,7 @@ from intra_search.config.settings import ResourcesSettings, StudySettings
 from intra_search.errors import ClusterError, IntraSearchError
 
 CONNECT_SECONDS = 10.0
+CLIENT_ATTEMPTS = 5
 
 
 class Cluster(NamedTuple):
@@ -111,23 +112,34 @@ def run_on_head(address: str, function: Callable[[Any], None], observer: Any) ->
     from ray.util.queue import Queue
 
     _check_listening(address)
-    package = Path(__file__).parents[1]
-    try:
-        ray.init(
-            address=address,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            runtime_env={"py_modules": [str(package)], "env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}},
-        )
-    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        remedy = "check the address, or run on one of the cluster's nodes with --address auto"
-        raise ClusterError(f"--address {address}", "must be a running Ray cluster", str(error), remedy) from None
+    _connect_client(address)
     try:
         queue = Queue(actor_options={"num_cpus": 0})
         task = ray.remote(_told_through_queue).options(num_cpus=0, max_retries=0).remote(function, queue)
         _relay(queue, task, observer)
     finally:
         ray.shutdown()
+
+
+def _connect_client(address: str) -> None:
+    import ray
+
+    package = Path(__file__).parents[1]
+    for attempt in range(CLIENT_ATTEMPTS):
+        try:
+            ray.init(
+                address=address,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                runtime_env={"py_modules": [str(package)], "env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}},
+            )
+            return
+        except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+            # The head forks a server for each client; now and then the child dies (ray-project/ray issue 63202).
+            if "Starting Ray client server failed" in str(error) and attempt + 1 < CLIENT_ATTEMPTS:
+                continue
+            remedy = "check the address, or run on one of the cluster's nodes with --address auto"
+            raise ClusterError(f"--address {address}", "must be a running Ray cluster", str(error), remedy) from None
 
 
 def _relay(queue: Any, task: Any, observer: Any) -> None:

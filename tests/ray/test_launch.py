@@ -30,6 +30,8 @@ def cluster(command: Command) -> Iterator[dict[str, str]]:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "RAY_PORT": free_port(),
         "RAY_CLIENT_PORT": free_port(),
+        "RAY_DASHBOARD_PORT": free_port(),
+        "RAY_AGENT_PORT": free_port(),
         "RAY_AUTH_MODE": "disabled",
     }
     script = str(LAUNCH / "local.sh")
@@ -61,6 +63,18 @@ def test_a_wrong_address_is_refused(command: Command, roads: Path, tmp_path: Pat
     file = write_study(tmp_path / "study.toml", roads)
     output = command.run("run", str(file), "--study", str(tmp_path / "study"), "--address", "127.0.0.1:9", code=2)
     assert "--address 127.0.0.1:9: must be a running Ray cluster" in output
+
+
+def test_a_port_in_use_is_refused_before_ray_starts(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = {"RAY_PORT": free_port(), "RAY_CLIENT_PORT": free_port(), "RAY_AGENT_PORT": free_port()}
+        ports["RAY_DASHBOARD_PORT"] = str(taken.getsockname()[1])
+        environment = {"PATH": os.environ["PATH"], "RAY_TMPDIR": str(tmp_path), **ports}
+        script = ["bash", str(LAUNCH / "local.sh")]
+        done = subprocess.run(script, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"RAY_DASHBOARD_PORT={ports['RAY_DASHBOARD_PORT']}: must be a free port" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_scripts_say_how_to_use_them(tmp_path: Path) -> None:
