@@ -7,10 +7,11 @@ from typing import Any
 from torch import Tensor
 
 from intra_search.distill.needs import Need
-from intra_search.knowledge.node_cache import HeldCopies, node_copies
+from intra_search.knowledge.node_cache import node_copies
 from intra_search.knowledge.shards import Column, damaged, open_shard
 from intra_search.knowledge.source import SCENES_PER_SHARD, check_hashes
 from intra_search.knowledge.store import Manifest, read_manifest
+from intra_search.store.shared_folders import HeldFolder
 from intra_search.store.storage import Storage
 
 
@@ -32,13 +33,13 @@ def open_knowledge(
         return KnowledgeReader(Path(storage.full_path()), manifest, keys)
     files = {name: size for shard in manifest.shards for name, size in shard.items()}
     copies = node_copies(storage, files, node_cache_gb * 1e9)
-    return KnowledgeReader(copies.folder, manifest, keys, copies)
+    return KnowledgeReader(copies.path, manifest, keys, copies)
 
 
 class KnowledgeReader:
     """Answers about views, by scene and view number. Opens each shard when it is first read; pickles as its paths."""
 
-    def __init__(self, folder: Path, manifest: Manifest, keys: set[str], copies: HeldCopies | None = None) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, keys: set[str], copies: HeldFolder | None = None) -> None:
         self._folder = folder
         self._manifest = manifest
         self._keys = keys

@@ -5,15 +5,14 @@ reduced scene fetched over a network is no cheaper than its JPEG. It may be dele
 scenes of one data set at one size, whoever asks: its name is a hash of all that the bytes depend on. One Arrow file per
 scene, renamed into place and memory-mapped by every process, so all trials of a machine share one copy in memory.
 
-How large: at most `$INTRA_SEARCH_CACHE_GB` (64) in all. Each folder declares how much it may hold at most. A new one
-first evicts folders that nobody has open, longest unused first, and then takes what is left; scenes beyond that are
-decoded each time. Nothing is written while a twentieth of the disk or less is free.
+How large: at most `$INTRA_SEARCH_CACHE_GB` (64) in all. Scenes of other data sets and sizes that nobody reads go, the
+longest unused first; what then has no room is decoded each time. Nothing is written while a twentieth of the disk or
+less is free.
 
 When it counts: a file whose checksum or form is wrong is decoded again and replaced. As with stored knowledge, an image
 that is overwritten by another one of the very same size in bytes does not show.
 """
 
-import fcntl
 import json
 import logging
 import os
@@ -21,11 +20,8 @@ import shutil
 import tempfile
 import uuid
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import PIL
 import pyarrow as pa
@@ -34,6 +30,7 @@ import torchvision
 from torch import Tensor
 
 from intra_search.scenes.views import View
+from intra_search.store.shared_folders import hold_folder
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +44,6 @@ SCENES_PER_FOLDER = 1000
 MAX_MAPPED = 4096
 """Scenes that a process keeps mapped; a system allows some 65,000 maps."""
 _ABOUT = b"intra_search.scene"
-_DECLARATION, _LOCK = "set.json", "lock"
 
 
 def cache_root() -> Path:
@@ -77,15 +73,14 @@ class SceneCache:
         self._mapped: dict[int, View] = {}
         self._capacity = 0
         self._writes = True
-        self._lock: int | None = None
+        kept_bytes = scene_bytes + OVERHEAD_BYTES
         try:
-            self._open(num_scenes, scene_bytes + OVERHEAD_BYTES)
-        except (OSError, ValueError, KeyError) as error:
+            limit = int(float(os.environ.get("INTRA_SEARCH_CACHE_GB", DEFAULT_GB)) * 1e9)
+            # Held as long as this process reads from the folder.
+            self._held = hold_folder(self._folder.parent, key, num_scenes * kept_bytes, limit)
+            self._capacity = min(num_scenes, self._held.room // kept_bytes)
+        except (OSError, ValueError) as error:
             logger.info("Decoding scenes in every epoch: they cannot be kept in %s (%s)", self._folder, error)
-
-    def __del__(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
 
     def read(self, scene: int) -> View | None:
         """A kept scene, which must not be written to; None when it is not kept or not whole."""
@@ -113,80 +108,6 @@ class SceneCache:
 
     def _path(self, scene: int) -> Path:
         return self._folder / f"{scene // SCENES_PER_FOLDER:05d}" / f"{scene:08d}.arrow"
-
-    def _open(self, num_scenes: int, scene_bytes: int) -> None:
-        root = self._folder.parent
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _locked(root / _LOCK):
-            self._folder.mkdir(exist_ok=True)
-            # Held as long as this process reads from the folder: nobody evicts it meanwhile.
-            self._lock = os.open(self._folder / _LOCK, os.O_CREAT | os.O_RDWR)
-            fcntl.flock(self._lock, fcntl.LOCK_SH)
-            declared = _declared(self._folder)
-            if declared is None:
-                room = _make_room(root, self._folder, num_scenes * scene_bytes)
-                declared = {"scenes": min(num_scenes, room // scene_bytes), "scene_bytes": scene_bytes}
-                (self._folder / _DECLARATION).write_text(json.dumps(declared))
-            os.utime(self._folder / _DECLARATION)  # its time is that of the last use
-        self._capacity = int(declared["scenes"])
-
-
-def _make_room(root: Path, own: Path, wanted: int) -> int:
-    """Bytes that a new folder may hold, after evicting what nobody uses as far as needed."""
-    limit = int(float(os.environ.get("INTRA_SEARCH_CACHE_GB", DEFAULT_GB)) * 1e9)
-    sizes = {path: _size(path) for path in root.iterdir() if path.is_dir() and path != own}
-    for path in sorted(sizes, key=_last_use):
-        if limit - sum(sizes.values()) >= wanted:
-            break
-        if _evict(path):
-            del sizes[path]
-    return max(0, limit - sum(sizes.values()))
-
-
-def _evict(folder: Path) -> bool:
-    """Deletes a folder unless a process has it open."""
-    with _locked(folder / _LOCK, wait=False) as free:
-        if not free:
-            return False
-        doomed = folder.with_name(f".tmp-{folder.name}-{uuid.uuid4().hex[:8]}")
-        os.rename(folder, doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
-    return True
-
-
-def _size(folder: Path) -> int:
-    declared = _declared(folder)
-    return 0 if declared is None else int(declared["scenes"]) * int(declared["scene_bytes"])
-
-
-def _last_use(folder: Path) -> float:
-    try:
-        return os.stat(folder / _DECLARATION).st_mtime
-    except OSError:
-        return 0.0
-
-
-def _declared(folder: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads((folder / _DECLARATION).read_text())
-        return {"scenes": int(found["scenes"]), "scene_bytes": int(found["scene_bytes"])}
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-@contextmanager
-def _locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Holds a file's lock for the block; without `wait` the block learns whether it holds it."""
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            held = True
-        except BlockingIOError:
-            held = False
-        yield held
-    finally:
-        os.close(descriptor)
 
 
 def _write(path: Path, view: View) -> None:

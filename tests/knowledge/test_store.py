@@ -335,16 +335,16 @@ def test_the_oldest_copies_go_but_none_that_is_read(tmp_path: Path) -> None:
 
     first = fetch(0)
     fetch(1).release()  # its reader has gone
-    second_copy = next(path for path in root.iterdir() if path.is_dir() and path != first.folder)
+    second_copy = next(path for path in root.iterdir() if path.is_dir() and path != first.path)
     held.append(fetch(2))  # 300 bytes are too many, and 0 is the oldest, but read
-    assert (first.folder / "file").exists()
+    assert (first.path / "file").exists()
     assert not second_copy.exists()
     with pytest.raises(KnowledgeError, match=r"must hold copies of at most knowledge.node_cache_gb = 2.5e-07"):
         fetch(3)
     first.release()
     fetch(3)
-    assert not first.folder.exists()
-    assert (held[0].folder / "file").read_bytes() == bytes(100)
+    assert not first.path.exists()
+    assert (held[0].path / "file").read_bytes() == bytes(100)
 
 
 def test_of_several_that_ask_at_once_one_fetches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,7 +364,7 @@ def test_of_several_that_ask_at_once_one_fetches(tmp_path: Path, monkeypatch: py
     with ThreadPoolExecutor(4) as pool:
         held = list(pool.map(lambda _: node_copies(store, files, 1000, root=tmp_path / "cache"), range(4)))
     assert sorted(fetched) == sorted(files)
-    assert len({copies.folder for copies in held}) == 1
+    assert len({copies.path for copies in held}) == 1
 
 
 def test_the_manifest_names_every_hash(storage: Storage) -> None:

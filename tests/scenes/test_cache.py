@@ -129,8 +129,8 @@ def test_unused_scenes_make_room_longest_unused_first(place: Path, monkeypatch: 
     monkeypatch.setenv("INTRA_SEARCH_CACHE_GB", room_for(10))
     for age, key in enumerate("abc"):
         opened(key, 3).write(0, scene(0))
-        os.utime(place / scenes_key(key) / "set.json", (age, age))
-    os.utime(place / scenes_key("a") / "set.json")  # the oldest has been used since
+        os.utime(place / scenes_key(key) / "room.json", (age, age))
+    os.utime(place / scenes_key("a") / "room.json")  # the oldest has been used since
     opened("d", 4).write(3, scene(3))
     left = {key for key in "abcd" if (place / scenes_key(key)).exists()}
     assert left == {"a", "c", "d"}
