@@ -20,6 +20,7 @@ app.command()(evaluate)
 app.command()(predict)
 app.command()(draw)
 
+USAGE_ERROR: Any = typer.BadParameter.__base__  # click's UsageError, or that of the click within newer typers
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Folder or URI of a study.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -29,7 +30,12 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("intra_search").setLevel(logging.INFO)
     try:
-        app()
+        sys.exit(app(prog_name="intra-search", standalone_mode=False))
+    except USAGE_ERROR as error:
+        verb = error.ctx.command_path if error.ctx else "intra-search"
+        if message := error.format_message():  # none where a bare call has printed its help
+            sys.stderr.write(f"intra-search: {message.rstrip('.')}; see {verb} --help\n")
+        sys.exit(2)
     except IntraSearchError as error:
         sys.stderr.write(f"intra-search: {error}\n")
         sys.exit(2)

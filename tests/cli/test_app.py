@@ -168,6 +168,30 @@ def check_refusal(answer: Answer, *words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run"], ("Missing argument 'STUDY.toml'", "see intra-search run --help")),
+        (["run", "study.toml", "--nope"], ("No such option: --nope", "see intra-search run --help")),
+        (["run", "study.toml", "--takeover=3"], ("--takeover", "does not take a value")),
+        (["frobnicate"], ("No such command 'frobnicate'", "see intra-search --help")),
+    ],
+)
+def test_a_wrong_call_is_one_line(call: Callable[..., Answer], arguments: list[str], words: tuple[str, ...]) -> None:
+    check_refusal(call(*arguments), *words)
+
+
+def test_a_study_needs_a_place(call: Callable[..., Answer], roads: Path, tmp_path: Path) -> None:
+    file = write_study(tmp_path / "study.toml", roads)
+    check_refusal(call("run", file), "--study", "needed unless --dry-run is given")
+
+
+def test_a_bare_call_is_help_and_its_exit_code_says_so(call: Callable[..., Answer]) -> None:
+    answer = call()
+    assert (answer.code, answer.error) == (2, "")
+    assert "Usage: intra-search" in answer.out
+
+
+@pytest.mark.parametrize(
     ("settings", "words"),
     [
         (["training.epoch=3"], ("training.epoch", "unknown setting", "epochs")),
