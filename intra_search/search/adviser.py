@@ -14,6 +14,9 @@ from intra_search.config.settings import StudySettings
 from intra_search.config.space import Point, Space
 from intra_search.store.ledger import HistoryRow, TrialRecord
 
+ASKED_FOR_NEW = 20
+"""Points asked for until one comes that no trial has; a sampler repeats itself where a space is small."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -31,11 +34,20 @@ class Adviser:
         self._finished: dict[int, FrozenTrial] = {}
 
     def suggest(self, trial: int, records: Iterable[TrialRecord], histories: dict[int, list[HistoryRow]]) -> Point:
-        """A point for trial `trial`, given the records of all others."""
+        """A point for trial `trial`, given the records of all others: a new one, unless all asked for have been taken.
+
+        A point that comes again, in a space that is nearly used up, trains with the seed of its own trial.
+        """
+        records = [record for record in records if record.trial != trial]
         study = optuna.create_study(direction="maximize", sampler=self._sampler(trial))
-        told = [self._told(record, histories.get(record.trial, [])) for record in records if record.trial != trial]
+        told = [self._told(record, histories.get(record.trial, [])) for record in records]
         study.add_trials([frozen for frozen in told if frozen is not None])
-        return self._space.walk(_OptunaAsker(study.ask()))
+        taken = [record.point for record in records]
+        for _ in range(ASKED_FOR_NEW):
+            point = self._space.walk(_OptunaAsker(study.ask()))
+            if point not in taken:
+                break
+        return point
 
     def _told(self, record: TrialRecord, history: list[HistoryRow]) -> FrozenTrial | None:
         if record.trial in self._finished:

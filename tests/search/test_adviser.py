@@ -187,3 +187,23 @@ def test_tpe_learns_from_the_ledger() -> None:
     adviser = Adviser(plan.space, plan.settings)
     weights = [adviser.suggest(48 + n, records, histories)["distill.affinity.weight"] for n in range(15)]
     assert sum(weight < 0.1 for weight in weights) >= 10  # half of the log range lies below 0.1
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_small_space_is_used_up_before_a_point_comes_again(sampler: str) -> None:
+    text = """
+[space."distill.affinity.kernel_size"]
+kind = "int"
+low = 1
+high = 9
+step = 2
+"""
+    plan = parse_study(text, "study", [f"search.sampler={sampler}", "search.startup_trials=2"])
+    adviser, records = Adviser(plan.space, plan.settings), []
+    for trial in range(6):
+        point = adviser.suggest(trial, records, {})
+        fields: dict[str, Any] = {"trial": trial, "state": "done", "objectives": {METRIC: 0.1 * (trial == 0)}}
+        records.append(TrialRecord(**fields, point=point, origin="sampler", created="now"))
+    kernels = [record.point["distill.affinity.kernel_size"] for record in records]
+    assert set(kernels[:5]) == {1, 3, 5, 7, 9}
+    assert kernels[5] in kernels[:5]
