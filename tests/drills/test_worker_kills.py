@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import Command, read_history, read_record, write_study
+from tests.drills.test_kills import wait_until_gone
 
 pytestmark = [pytest.mark.drill, pytest.mark.ray, pytest.mark.timeout(900)]
 
@@ -36,3 +37,4 @@ def test_a_worker_killed_five_times(command: Command, roads: Path, tmp_path: Pat
     record = read_record(study, 0)
     assert (record["state"], record["restarts"]) == ("done", KILLS)
     assert [row["epoch"] for row in read_history(study, 0)] == list(range(1, EPOCHS + 1))
+    wait_until_gone(command.environment["RAY_TMPDIR"])
