@@ -1,6 +1,6 @@
 """Regions (areas of interest): the pixels of one class, grown by a box. Hou et al. 2020, section 3.1."""
 
-# B images, K classes, H W label height and width, h w feature height and width, S words of 62 classes each
+# B images, K classes, H W label height and width, h w feature height and width, S words of a bit per class
 
 from typing import Literal, get_args
 
@@ -11,7 +11,8 @@ from intra_search.errors import SettingError
 
 IGNORED = 255
 Resize = Literal["max", "bilinear", "nearest"]
-CLASSES_PER_WORD = 62  # bits of an int64 that are free of the sign
+WORDS = ((torch.uint8, 8), (torch.int16, 15), (torch.int32, 31), (torch.int64, 62))
+"""Types by the classes that one word holds: the bits that are free of a sign."""
 
 
 def region_masks(
@@ -93,20 +94,22 @@ def _soft_masks(labels: Tensor, num_classes: int, kernel_size: int, size: tuple[
 
 
 def _class_words(labels: Tensor, num_classes: int) -> Tensor:
-    """(B, S, H, W) int64: bit k % 62 of word k // 62 is set where the label is k."""
+    """(B, S, H, W) of the narrowest type that holds all classes: bit k % n of word k // n is set where the label is k."""
+    word, bits = next((narrow for narrow in WORDS if num_classes <= narrow[1]), WORDS[-1])
     class_K = torch.arange(num_classes, device=labels.device)
-    num_words = -(-num_classes // CLASSES_PER_WORD)
+    num_words = -(-num_classes // bits)
     # One row more, of zeros, for labels that name no class.
-    words_KS = torch.zeros(num_classes + 1, num_words, dtype=torch.long, device=labels.device)
-    words_KS[class_K, class_K // CLASSES_PER_WORD] = 1 << (class_K % CLASSES_PER_WORD)
+    words_KS = torch.zeros(num_classes + 1, num_words, dtype=word, device=labels.device)
+    words_KS[class_K, class_K // bits] = (1 << (class_K % bits)).to(word)
     index_BHW = labels.int()
     index_BHW = index_BHW.masked_fill((index_BHW < 0) | (index_BHW >= num_classes), num_classes)
     return words_KS.t()[:, index_BHW].transpose(0, 1)
 
 
 def _unpack(words_BShw: Tensor, num_classes: int) -> Tensor:
-    bits = torch.arange(CLASSES_PER_WORD, device=words_BShw.device).view(-1, 1, 1)
-    masks = (words_BShw.unsqueeze(2) >> bits) & 1
+    bits = dict(WORDS)[words_BShw.dtype]
+    bit_n11 = torch.arange(bits, dtype=words_BShw.dtype, device=words_BShw.device).view(-1, 1, 1)
+    masks = (words_BShw.unsqueeze(2) >> bit_n11) & 1
     return masks.flatten(1, 2)[:, :num_classes].float()
 
 

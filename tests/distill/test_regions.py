@@ -65,7 +65,7 @@ def test_against_the_definition(kernel_size: int, size: tuple[int, int]) -> None
     assert torch.equal(region_masks(labels, 4, kernel_size, size), oracle(labels, 4, kernel_size, size))
 
 
-@pytest.mark.parametrize("num_classes", [1, 2, 61, 62, 63, 124, 150])
+@pytest.mark.parametrize("num_classes", [1, 2, 8, 9, 15, 16, 31, 32, 61, 62, 63, 124, 150])
 def test_any_number_of_classes(num_classes: int) -> None:
     labels = torch.arange(num_classes).repeat(1, 3, 1).long()
     masks = region_masks(labels, num_classes, 1, (3, num_classes))
