@@ -15,9 +15,9 @@ from intra_search.training.job import student_job
 from intra_search.training.loop import Training
 from tests.cli.test_app import Answer
 from tests.cli.test_app import call as call
+from tests.small_benchmarks import SIZES
 from tests.tiny_study import tiny_settings
 
-SIZES = {"apolloscape": (96, 192), "culane": (118, 328), "llamas": (717, 1276)}
 Call = Callable[..., Answer]
 
 

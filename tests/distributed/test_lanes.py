@@ -16,10 +16,9 @@ from intra_search.training.job import student_job
 from intra_search.training.loop import Training, network_recipe
 from intra_search.training.world import ALONE, World, current_world
 from tests.distributed.two_processes import run_in_two
+from tests.small_benchmarks import METRICS, SIZES
 from tests.tiny_study import tiny_settings
 
-SIZES = {"apolloscape": (96, 192), "culane": (118, 328), "llamas": (717, 1276)}
-METRICS = {"apolloscape": "val/official_miou", "culane": "val/f1", "llamas": "val/mean_ap"}
 UNTIMED = ("seconds", "train_seconds")
 
 

@@ -20,10 +20,8 @@ from intra_search.store.ledger import checkpoint_name
 from intra_search.store.storage import Storage
 from intra_search.training.job import TrainingJob, student_job, teacher_job
 from intra_search.training.loop import Training
+from tests.small_benchmarks import METRICS, SIZES
 from tests.tiny_study import tiny_settings
-
-SIZES = {"apolloscape": (96, 192), "culane": (118, 328), "llamas": (717, 1276)}
-METRICS = {"apolloscape": "val/official_miou", "culane": "val/f1", "llamas": "val/mean_ap"}
 
 
 @pytest.fixture(scope="module")
