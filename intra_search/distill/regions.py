@@ -94,7 +94,7 @@ def _soft_masks(labels: Tensor, num_classes: int, kernel_size: int, size: tuple[
 
 
 def _class_words(labels: Tensor, num_classes: int) -> Tensor:
-    """(B, S, H, W) of the narrowest type that holds all classes: bit k % n of word k // n is set where the label is k."""
+    """(B, S, H, W) of the narrowest type that holds all classes: bit k % n of word k // n says that the label is k."""
     word, bits = next((narrow for narrow in WORDS if num_classes <= narrow[1]), WORDS[-1])
     class_K = torch.arange(num_classes, device=labels.device)
     num_words = -(-num_classes // bits)
