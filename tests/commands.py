@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,14 @@ def write_study(path: Path, roads: Path, **groups: Any) -> Path:
     tables.update({name: groups.pop(name) for name in list(groups) if name in tables})
     path.write_text(tomli_w.dumps(tiny_tree(roads, **groups) | tables))
     return path
+
+
+def wait_for(path: Path, seconds: float = 120) -> None:
+    """Waits until a file is there."""
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} did not appear"
+        time.sleep(0.05)
 
 
 def read_history(study: Path, trial: int) -> list[dict[str, Any]]:

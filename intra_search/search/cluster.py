@@ -29,10 +29,12 @@ class Cluster(NamedTuple):
     """GPUs of such work, per task."""
     trial_cpus: float
     trial_gpus: float
+    places: int
+    """Trials that its machines have room for: summed CPUs hold more than whole workers may find."""
 
     def max_concurrent(self, settings: StudySettings) -> int:
         """Trials at a time: what fits, at most `search.max_concurrent`."""
-        fitting = int(self.cpus / self.trial_cpus + 1e-6)
+        fitting = min(self.places, int(self.cpus / self.trial_cpus + 1e-6))
         if self.trial_gpus:
             fitting = min(fitting, int(self.gpus / self.trial_gpus + 1e-6))
         return min(fitting, settings.search.max_concurrent or fitting)
@@ -213,6 +215,7 @@ def _fitting(resources: ResourcesSettings) -> Cluster:
         1.0 if gpus else 0.0,
         workers * cpus + own_cpus,
         workers * gpus,
+        places // workers,
     )
     if places < workers or cluster.trial_cpus > cluster.cpus + 1e-6:
         wanted = f"{workers} x ({cpus:g} CPU, {gpus:g} GPU)" + (f" + {own_cpus:g} CPU" if own_cpus else "")

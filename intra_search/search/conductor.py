@@ -36,7 +36,10 @@ class TrialReport(NamedTuple):
     finished: bool
     num_parameters: int
     attempt: str = ""
-    """Differs between the processes that worked on the trial: a new one means that the last one died."""
+    """Differs between the processes that worked on the trial: a new one means that the last one died. Empty where none
+    came as far as to begin."""
+    restarts: int = 0
+    """Crashes since the trial was handed out, where its processes know of them: some die before their first report."""
     notes: Sequence[str] = ()
     """Decisions of the worker that a person should see."""
     failure: str | None = None
@@ -72,6 +75,7 @@ class Conductor:
         self._to_resume = [record.trial for record in self.records.values() if record.state in LIVE]
         self._launched: set[int] = set()
         self._attempts: dict[int, str] = {}
+        self._crashes: dict[int, int] = {}
         self._note = note
         self._draining = False
         self._settle_finished()
@@ -115,13 +119,12 @@ class Conductor:
         if report.failure is None or len(report.history) > len(self.histories[trial]):
             self.histories[trial] = report.history
             self._ledger.write_history(trial, report.history)
-        crashed = trial in self._attempts and self._attempts[trial] != report.attempt
-        if self._attempts.get(trial) != report.attempt:
+        num_parameters = report.num_parameters or record.num_parameters
+        changes = {"num_parameters": num_parameters, "restarts": record.restarts + self._new_crashes(trial, report)}
+        if report.attempt and self._attempts.get(trial) != report.attempt:
             self._attempts[trial] = report.attempt
             for text in report.notes:
                 self._note(f"trial {trial}: {text}")
-        num_parameters = report.num_parameters or record.num_parameters
-        changes = {"num_parameters": num_parameters, "restarts": record.restarts + crashed}
         record = self._with_progress(record.model_copy(update=changes))
         self.records[trial] = record
         self._notify("reported", record)
@@ -140,6 +143,12 @@ class Conductor:
             return "stop"
         self._record(record)
         return "continue"
+
+    def _new_crashes(self, trial: int, report: TrialReport) -> int:
+        known = self._crashes.get(trial, 0)
+        replaced = trial in self._attempts and report.attempt not in ("", self._attempts[trial])
+        self._crashes[trial] = max(known + replaced, report.restarts)
+        return self._crashes[trial] - known
 
     @property
     def draining(self) -> bool:

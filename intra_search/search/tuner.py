@@ -139,49 +139,68 @@ class StudentTrainable(tune.Trainable):  # type: ignore[misc]
 
 
 def group_trial(config: dict[str, Any]) -> None:
-    """A trial of several workers: a Ray Train group inside the trial. It reports through Tune's session.
+    """A trial of several workers: a Ray Train group inside the trial.
 
     A crash of any worker ends the group; a new one goes on from the newest checkpoint, at most
-    `resources.max_restarts` times. Then the trial reports its failure with the last error; an error of our own is
-    reported at once, since it would come again.
+    `resources.max_restarts` times. Then the trial reports its failure with the last error. An error that would come
+    again is reported at once: one of our own, or one that came twice with no checkpoint between.
     """
+    from ray.tune.integration.ray_train import TuneReportCallback
+
     from intra_search.training.worker import progress_report
 
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # Ray's 2 s would be the least time of an epoch
     job = _job(config)
-    last: Exception | None = None
+    # All reports go this way. Beside one of the group's that is still under way, `tune.report` would take the only
+    # place in the queue that both wait for, and wait for ever.
+    reports = TuneReportCallback()
+    last: tuple[list[str], list[str]] | None = None
     for attempt in range(job.settings.resources.max_restarts + 1):
         try:
-            _group(job, config, attempt).fit()
+            _group(job, config, attempt, reports).fit()
             return
         except Exception as error:
-            last = error
-            ours = _ours_among_workers(error)
+            failure, ours = f"{type(error).__name__}: {error}", _ours_among_workers(error)
             if isinstance(ours, StorageError):
-                tune.report({"storage_error": json.dumps([str(part) for part in ours.args])})
+                storage_error = {"storage_error": json.dumps([str(part) for part in ours.args])}
+                reports.after_report(None, [storage_error], None)
                 return
-            if ours is not None:
-                tune.report(progress_report(None, failure=str(ours)))
-                return
-    tune.report(progress_report(None, failure=f"{type(last).__name__}: {last}"))
+            happened = _causes(error), _checkpoints(job)
+            if ours is not None or happened == last:
+                failure = str(ours or failure)
+                break
+            last = happened
+    reports.after_report(None, [progress_report(None, failure=failure, restarts=attempt)], None)
 
 
-def _group(job: TrainingJob, config: dict[str, Any], attempt: int) -> Any:
-    from ray.train import RunConfig, ScalingConfig
+def _checkpoints(job: TrainingJob) -> list[str]:
+    return [name for name in Storage(job.study).names(job.output_folder) if name.startswith("checkpoint")]
+
+
+def _causes(error: Exception) -> list[str]:
+    """What the workers of a group raised, without the process and actor ids of Ray's wrapping."""
+    failures = getattr(error, "worker_failures", None) or {0: getattr(error, "controller_failure", None) or error}
+    return sorted(str(getattr(failure, "_base_exc", failure)) for failure in failures.values())
+
+
+def _group(job: TrainingJob, config: dict[str, Any], attempt: int, reports: Any) -> Any:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
-    from ray.tune.integration.ray_train import TuneReportCallback
 
     resources = job.settings.resources
     per_worker = {"CPU": resources.cpus_per_worker} | ({"GPU": config["gpus_per_worker"]} if config["use_gpu"] else {})
     return TorchTrainer(
         _train_in_group,
-        train_loop_config={"job": job, "use_gpu": config["use_gpu"]},
+        train_loop_config={"job": job, "use_gpu": config["use_gpu"], "restarts": attempt},
         scaling_config=ScalingConfig(
             num_workers=resources.workers, use_gpu=config["use_gpu"], resources_per_worker=per_worker
         ),
         run_config=RunConfig(
             name=f"ray-train-{attempt}",
             storage_path=Storage(job.study).full_path(job.output_folder),
-            callbacks=[TuneReportCallback()],
+            callbacks=[reports],
+            # A group that cannot start counts as a crash; Ray would try without end.
+            failure_config=FailureConfig(controller_failure_limit=0),
         ),
     )
 
@@ -204,11 +223,17 @@ def _ours_among_workers(error: Exception) -> IntraSearchError | None:
         while cause is not None:
             if isinstance(cause, IntraSearchError):
                 return cause
-            if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
-                where = str(cause.filename or "the study's storage")
+            if _no_space(cause):
+                where = str(getattr(cause, "filename", None) or "the study's storage")
                 return StorageError(where, "needs space", "none left on the device", "free some and run again")
-            cause = cause.__cause__ or cause.__context__
+            cause = getattr(cause, "cause", None) or cause.__cause__ or cause.__context__
     return None
+
+
+def _no_space(error: BaseException) -> bool:
+    # Of an actor that could not be made, Ray keeps the text only.
+    text_only = isinstance(error, ray.exceptions.RayError) and os.strerror(errno.ENOSPC) in str(error)
+    return text_only or (isinstance(error, OSError) and error.errno == errno.ENOSPC)
 
 
 def _job(config: dict[str, Any]) -> TrainingJob:

@@ -36,7 +36,7 @@ from intra_search.training.batches import Batch, ViewOrder, training_loader
 from intra_search.training.evaluation import validate
 from intra_search.training.job import TrainingJob
 from intra_search.training.optimizer import build_optimizer, learning_rate, set_learning_rate
-from intra_search.training.world import ALONE, World, check_replicas, describe_workers
+from intra_search.training.world import ALONE, World, check_agreed, check_replicas, describe_workers
 
 FINITE_CHECK_STEPS = 20
 """Steps between looks at the loss: each look makes a GPU wait, and workers must agree."""
@@ -103,6 +103,8 @@ class Training:
         parameters = [*self.network.parameters(), *self._objective.parameters()]
         self._optimizer = build_optimizer(parameters, job.training)
         self._resume()
+        check_agreed("their newest checkpoint's epoch", len(self.history), world)
+        self._checked = False
         self._order = ViewOrder(
             len(self._train_scenes), job.settings.scenes.views, job.training.batch_size, job.seed, world
         )
@@ -125,7 +127,9 @@ class Training:
         # Dropout draws from here on; seeded per epoch, so that a resumed training draws the same.
         torch.manual_seed(derived_seed(self.job.seed, "epoch", epoch, self._world.rank))
         losses = self._train_epoch(epoch)
-        check_replicas(self.network, self._world)
+        sums = check_replicas(self.network, self._world)
+        self.notes += [f"after epoch {epoch + 1}, {line}" for line in sums if not self._checked]
+        self._checked = True
         trained = time.perf_counter()
         size = self.job.training.batch_size
         scores = validate(self.network, self._val_scenes, self.job.settings, self._place, self._world, batch_size=size)

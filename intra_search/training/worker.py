@@ -67,29 +67,35 @@ def _train_once(
 def train_in_group(config: dict[str, Any]) -> None:
     """One worker's part of a trial of several; Ray Train runs it in each process of the group.
 
-    Args: config holds `job`, a `TrainingJob`, and `use_gpu`. Every epoch is reported as `{"report": JSON text}` of
-    `progress_report`; after a crash of the group it goes on from the newest checkpoint. An `IntraSearchError` of one
-    worker is raised, which ends the group: the others would wait for it in their next sum.
+    Args: config holds `job`, a `TrainingJob`, `use_gpu`, and `restarts`, the groups before this one.
+
+    Every epoch is reported as `{"report": JSON text}` of `progress_report`; after a crash of the group it goes on from
+    the newest checkpoint. An `IntraSearchError` of one worker is raised, which ends the group: the others would wait
+    for it in their next sum.
     """
-    training = Training(config["job"], current_world(), use_gpu=config["use_gpu"])
+    training, restarts = Training(config["job"], current_world(), use_gpu=config["use_gpu"]), config["restarts"]
     try:
         while not training.finished:
             training.run_epoch()
             if not training.finished:
-                ray.train.report(progress_report(training))
-        ray.train.report(progress_report(training))
+                ray.train.report(progress_report(training, restarts=restarts))
+        ray.train.report(progress_report(training, restarts=restarts))
     except DivergedError as error:
         # All workers agree on it, and it would come again: an ordinary end with the reason.
-        ray.train.report(progress_report(training, failure=str(error)))
+        ray.train.report(progress_report(training, failure=str(error), restarts=restarts))
 
 
-def progress_report(training: Training | None, failure: str | None = None) -> dict[str, Any]:
-    """`{"report": JSON text}` of all that a conductor wants to know; `training` is None if it could not start."""
+def progress_report(training: Training | None, failure: str | None = None, restarts: int = 0) -> dict[str, Any]:
+    """`{"report": JSON text}` of all that a conductor wants to know; `training` is None if it could not start.
+
+    `restarts`: crashes since the trial was handed out that its own processes know of.
+    """
     report = {
         "history": training.history if training else [],
         "finished": failure is not None or (training is not None and training.finished),
         "num_parameters": training.num_parameters if training else 0,
         "attempt": training.attempt if training else "",
+        "restarts": restarts,
         "notes": training.notes if training else [],
         "failure": failure,
     }

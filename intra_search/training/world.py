@@ -35,11 +35,24 @@ def describe_workers(world: World) -> list[str]:
     return [f"{world.size} workers: {', '.join(names)}"]
 
 
-def check_replicas(network: nn.Module, world: World) -> None:
-    """Raises `RuntimeError` unless all workers hold the same weights and buffers, to the bit: a guard on the summed
-    gradients and the global BatchNorm. Costs a copy to the host and a checksum of it, 24 ms for ERFNet's 8 MB."""
+def check_agreed(what: str, value: object, world: World) -> None:
+    """Raises `RuntimeError` unless all workers have the same value."""
     if world.size == 1:
         return
+    values: list[object] = [None] * world.size
+    dist.all_gather_object(values, value)
+    if len(set(values)) > 1:
+        raise RuntimeError(f"the {world.size} workers differ in {what}: {', '.join(map(str, values))}")
+
+
+def check_replicas(network: nn.Module, world: World) -> list[str]:
+    """Raises `RuntimeError` unless all workers hold the same weights and buffers, to the bit: a guard on the summed
+    gradients and the global BatchNorm. Costs a copy to the host and a checksum of it, 24 ms for ERFNet's 8 MB.
+
+    Returns one line with each worker's checksum of all; none for a training of one.
+    """
+    if world.size == 1:
+        return []
     own = {name: _checksum(tensor) for name, tensor in network.state_dict().items()}
     workers: list[dict[str, bytes]] = [{}] * world.size
     dist.all_gather_object(workers, own)
@@ -47,6 +60,8 @@ def check_replicas(network: nn.Module, world: World) -> None:
     if differing:
         where = f"{len(differing)} of {len(own)} tensors, first in {differing[0]}"
         raise RuntimeError(f"the {world.size} workers' networks differ in {where}")
+    sums = [hashlib.blake2b(b"".join(worker.values()), digest_size=4).hexdigest() for worker in workers]
+    return [f"weights on {world.size} workers: {', '.join(sums)}"]
 
 
 def _checksum(tensor: Tensor) -> bytes:

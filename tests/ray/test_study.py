@@ -9,16 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import SPACE, Command, read_history, read_record, write_study
+from tests.commands import SPACE, Command, read_history, read_record, wait_for, write_study
 
 pytestmark = pytest.mark.ray
-
-
-def wait_for(path: Path, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} did not appear"
-        time.sleep(0.05)
 
 
 def test_run_again_extend_and_read(command: Command, roads: Path, tmp_path: Path) -> None:

@@ -1,22 +1,26 @@
 """Trials of two Ray Train workers each inside one Tune search; one worker is killed and its trial goes on."""
 
 import errno
+import json
 import os
 import re
 import signal
+import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+import ray
 
-from intra_search.errors import StorageError
-from tests.commands import Command, read_history, read_record, write_study
+from intra_search.errors import SceneError, StorageError
+from tests.commands import Command, read_history, read_record, wait_for, write_study
 
 pytestmark = pytest.mark.ray
 
 EPOCHS = 12
 WORKERS = re.compile(r"trial (\d+): 2 workers: pid (\d+) on \S+, pid (\d+) on ")
+WEIGHTS = re.compile(r"trial (\d+): after epoch \d+, weights on 2 workers: (\w+), (\w+)")
 
 
 def test_two_trials_of_two_workers_and_a_killed_worker(command: Command, roads: Path, tmp_path: Path) -> None:
@@ -42,10 +46,12 @@ def test_two_trials_of_two_workers_and_a_killed_worker(command: Command, roads: 
                     os.kill(groups[0][2], signal.SIGKILL)  # one worker of trial 0, after its first epoch
     output = "".join(lines)
     assert driver.returncode == 0, output
-    # Trial 0 in two groups, trial 1 in one: each of two processes, all different. That both hold the same weights
-    # is checked after every epoch by the training itself (`check_replicas`).
+    # Trial 0 in two groups, trial 1 in one: each of two processes, all different.
     assert [trial for trial, *_ in groups] == [0, 0, 1], output
     assert len({pid for _, *pids in groups for pid in pids}) == 6
+    weights = WEIGHTS.findall(output)
+    assert [trial for trial, *_ in weights] == ["0", "0", "1"], output
+    assert all(first == second for _, first, second in weights)
     for trial, restarts in ((0, 1), (1, 0)):
         record = read_record(study, trial)
         assert (record["state"], record["restarts"]) == ("done", restarts)
@@ -64,6 +70,40 @@ def test_a_trial_that_does_not_fit_is_refused_with_what_would(command: Command, 
     last = output.strip().splitlines()[-1]
     assert "resources: a trial of 8 x (9 CPU, 0 GPU) + 0.01 CPU must fit the cluster" in last
     assert "use a larger cluster" in last
+
+
+def test_interrupted_once_it_finishes_the_epoch_and_twice_it_leaves_now(
+    command: Command, roads: Path, tmp_path: Path
+) -> None:
+    study = tmp_path / "study"
+    file = write_study(
+        tmp_path / "study.toml",
+        roads,
+        training={"epochs": 2000, "batch_size": 2},
+        search={"num_trials": 1},
+        resources={"workers": 2, "cpus_per_worker": 0.9},
+    )
+    call = ("run", str(file), "--study", str(study))
+    driver = command.start(*call)
+    wait_for(study / "trials/00000/gen-1/checkpoint-000002")
+    driver.send_signal(signal.SIGINT)
+    output, _ = driver.communicate(timeout=90)
+    assert driver.returncode == 130, output
+    first = read_history(study, 0)
+    assert read_record(study, 0)["state"] == "waiting"
+    assert read_record(study, 0)["epochs"] == len(first) >= 2
+
+    driver = command.start(*call)
+    wait_for(study / f"trials/00000/gen-2/checkpoint-{len(first) + 2:06d}")
+    driver.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    driver.send_signal(signal.SIGINT)
+    output, _ = driver.communicate(timeout=60)
+    assert driver.returncode == 130, output
+    second = read_history(study, 0)
+    assert [row["epoch"] for row in second] == list(range(1, len(second) + 1))
+    assert second[: len(first)] == first
+    assert len(second) > len(first)
 
 
 NO_SPACE = """\"\"\"Leaves no space for the checkpoint of epoch 2 as long as a file `full` lies beside this one.\"\"\"
@@ -126,7 +166,7 @@ def test_a_full_disk_ends_the_study_and_a_worker_that_fails_for_good_its_trial(
     assert read_history(study, 0)[0] == first[0]  # nothing that was stored is done again
     assert [row["epoch"] for row in read_history(study, 0)] == [1, 2]
     record = read_record(study, 1)
-    assert record["state"] == "failed"
+    assert (record["state"], record["restarts"]) == ("failed", 0)
     assert re.search(r"road\d+.png", record["reason"])
     assert "Traceback" not in record["reason"]
 
@@ -140,12 +180,65 @@ def test_no_space_is_told_from_a_crash_wherever_ray_hides_it() -> None:
     of_controller, of_workers = RuntimeError("training failed"), RuntimeError("training failed")
     of_controller.controller_failure = wrapped  # type: ignore[attr-defined]
     of_workers.worker_failures = {1: full}  # type: ignore[attr-defined]
-    for error in (full, wrapped, of_controller, of_workers):
+    of_task = ray.exceptions.RayTaskError("fit", "Traceback", cause=full)
+    for error in (full, wrapped, of_controller, of_workers, of_task):
         found = _ours_among_workers(error)
         assert isinstance(found, StorageError)
         assert "/study/ray-train-0/marker: needs space" in str(found)
+    lines = "OSError: [Errno 28] No space left on device"
+    unmade = ray.exceptions.ActorDiedError(ray.exceptions.RayTaskError("__init__", lines, cause=None, actor_id="a"))
+    assert "the study's storage: needs space" in str(_ours_among_workers(unmade))
     assert _ours_among_workers(RuntimeError("a crash")) is None
     assert _ours_among_workers(OSError(errno.EIO, "a crash")) is None
+
+
+class _Reports:
+    """What Ray Train's callback would send to Tune."""
+
+    sent: ClassVar[list[dict[str, Any]]] = []
+
+    def after_report(self, context: None, metrics: list[dict[str, Any]], checkpoint: None) -> None:
+        self.sent.append(json.loads(metrics[0]["report"]))
+
+
+@pytest.mark.parametrize(
+    ("errors", "attempts"),
+    [
+        ([ValueError("bad point")] * 9, 2),  # the same error twice, and nothing stored between
+        ([ValueError(f"lost {number}") for number in range(9)], 9),
+        ([SceneError("road.png", "must be whole", "cut", "mend it")], 1),
+        ([ValueError("once"), None], 2),
+    ],
+)
+def test_an_error_that_would_come_again_is_not_tried_eight_times(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, errors: list[Exception | None], attempts: int
+) -> None:
+    from intra_search.search import tuner
+
+    tried: list[int] = []
+
+    def group(job: Any, config: dict[str, Any], attempt: int, reports: Any) -> Any:
+        def fit() -> None:
+            tried.append(attempt)
+            if (error := errors[attempt]) is not None:
+                raise error
+
+        return SimpleNamespace(fit=fit)
+
+    settings = SimpleNamespace(resources=SimpleNamespace(max_restarts=8))
+    job = SimpleNamespace(settings=settings, study=str(tmp_path), output_folder="trials/00000/gen-1")
+    monkeypatch.setattr(tuner, "_job", lambda config: job)
+    monkeypatch.setattr(tuner, "_group", group)
+    monkeypatch.setattr("ray.tune.integration.ray_train.TuneReportCallback", _Reports)
+    monkeypatch.setattr(_Reports, "sent", [])
+    tuner.group_trial({})
+    assert tried == list(range(attempts))
+    if errors[attempts - 1] is None:
+        assert _Reports.sent == []  # the group has reported its end itself
+    else:
+        (report,) = _Reports.sent
+        assert str(errors[attempts - 1]) in report["failure"]
+        assert (report["finished"], report["restarts"]) == (True, attempts - 1)
 
 
 def test_a_search_that_leaves_ends_though_a_trial_could_not_report_its_end() -> None:

@@ -504,3 +504,22 @@ def test_a_new_attempt_counts_as_a_restart_and_its_notes_are_told_once(folder: S
     conductor.report(0, TrialReport(rows_of(0.1, 0.2, 0.3), False, 1, attempt="b", notes=["resumed"]))
     assert state_of(folder).restarts == 1
     assert notes == ["trial 0: batch 4", "trial 0: resumed"]
+
+
+@pytest.mark.parametrize(
+    ("reports", "restarts"),
+    [
+        ([("a", 0), ("a", 0), ("b", 0)], 1),  # another process: the first one died
+        ([("a", 0), ("b", 1), ("b", 1)], 1),  # a group that says so too is not counted twice
+        ([("a", 3), ("b", 5)], 5),  # groups that died before their first report
+        ([("a", 0), ("", 0)], 0),  # nothing died: the trial could not go on
+        ([("", 2)], 2),
+    ],
+)
+def test_restarts_are_counted_once(folder: StudyFolder, reports: list[tuple[str, int]], restarts: int) -> None:
+    conductor = Driver(folder, plan_of("search.halving.enabled=false")).conductor
+    assert conductor.next() is not None
+    for attempt, known in reports:
+        failure = None if attempt else "gone"
+        conductor.report(0, TrialReport(rows_of(0.1), False, 1, attempt, known, failure=failure))
+    assert state_of(folder, 0).restarts == restarts

@@ -24,7 +24,7 @@ from tests.networks.test_released import as_theirs, saved
 from tests.search.notes import Notes
 from tests.tiny_study import tiny_settings
 
-CLUSTER = Cluster(2.0, 0.0, 2.0, 0.0, 1.0, 0.0)
+CLUSTER = Cluster(2.0, 0.0, 2.0, 0.0, 1.0, 0.0, 2)
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ def decided(root: Path, mode: str, views: str, notes: Notes) -> str:
         write_roads(root / "roads")
     text = f'[scenes]\ndataset = "folder"\nroot = "{root}/roads"\n'
     plan: StudyPlan = parse_study(text, "f", [f"knowledge.mode={mode}", f"scenes.views={views}"])
-    cluster = Cluster(2.0, 0.0, 2.0, 0.0, 1.0, 0.0)
+    cluster = Cluster(2.0, 0.0, 2.0, 0.0, 1.0, 0.0, 2)
     teacher = Teacher("teacher/t", "", 0.5)
     needs = needs_of_space(plan.space)
     return knowledge_mode(StudyFolder(str(root / "study")), plan, teacher, needs, cluster, notes)

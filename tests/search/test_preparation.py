@@ -41,7 +41,7 @@ def test_too_much_to_store_runs_live_and_says_so(
     roads: Path, tmp_path: Path, changes: dict[str, object], reason: str
 ) -> None:
     settings, notes = with_overrides(tiny_settings(roads), changes), Notes()
-    folder, cluster = StudyFolder(str(tmp_path / "study")), Cluster(2, 0, 2, 0, 1, 0)
+    folder, cluster = StudyFolder(str(tmp_path / "study")), Cluster(2, 0, 2, 0, 1, 0, 2)
     teacher = Teacher("teacher/t", "teacher/t/gen-1/checkpoint-000001", 0.5)
     # Without a cluster, and before the teacher is looked for: nothing is asked of either.
     assert ensure_knowledge(folder, settings, teacher, needs_of(settings.distill), cluster, notes) is None
