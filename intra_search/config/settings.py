@@ -301,9 +301,18 @@ def parse_settings(tree: Mapping[str, Any], where: str = "settings") -> StudySet
     """Validates a nested dict as read from TOML. Raises `SettingError` naming the first wrong path."""
     try:
         # By way of JSON, where strict mode still takes lists for tuples.
-        return StudySettings.model_validate_json(json_text(tree, where))
+        return StudySettings.model_validate_json(json_text(_with_implied(tree), where))
     except ValidationError as error:
         raise _setting_error(error, where) from None
+
+
+def _with_implied(tree: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Fresh views imply a live teacher, unless the mode is said; `stored` is refused then."""
+    scenes, knowledge = (tree.get(name, {}) for name in ("scenes", "knowledge"))
+    if isinstance(scenes, Mapping) and isinstance(knowledge, Mapping):
+        if scenes.get("views") == "fresh" and "mode" not in knowledge:
+            return {**tree, "knowledge": {**knowledge, "mode": "live"}}
+    return tree
 
 
 def json_text(tree: Mapping[str, Any], where: str) -> str:

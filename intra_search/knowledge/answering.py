@@ -1,7 +1,7 @@
 """Asks the teacher about every view of a shard and stores what it says: the same bytes, however often it is done."""
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from intra_search.config.settings import StudySettings
 from intra_search.distill.needs import Need, StoredForm, belongs_to, teacher_answers
 from intra_search.knowledge.shards import write_shard
 from intra_search.knowledge.source import Source, source_of
-from intra_search.knowledge.store import KnowledgeStore, part_of, shard_about, shard_name
+from intra_search.knowledge.store import KnowledgeStore, Making, part_of, shard_about, shard_name
 from intra_search.networks.checkpoint import load_network
 from intra_search.networks.input import normalise
 from intra_search.networks.placement import place
@@ -41,19 +41,18 @@ class Extraction(NamedTuple):
 
     store: KnowledgeStore
     keys: tuple[str, ...]
-    threads: int
-    """Of torch, for every shard of this store."""
+    making: Making
     tasks: tuple[ShardTask, ...]
 
 
 def plan_extraction(
-    storage: Storage, teacher: str, settings: StudySettings, needs: frozenset[Need], threads: int
+    storage: Storage, teacher: str, settings: StudySettings, needs: frozenset[Need], making: Callable[[], Making]
 ) -> Extraction:
     """Opens or begins the store of this study's source and lists what is missing in it.
 
     Args:
         storage: the study's; `teacher` is the path of a checkpoint in it.
-        threads: for a store that is begun now; another keeps its own number.
+        making: asked for a store that is begun now; another keeps its own.
 
     Raises `KnowledgeError` for a folder that holds something else or a file that was cut.
     """
@@ -61,33 +60,32 @@ def plan_extraction(
     shared = settings.knowledge.store
     home = Storage(shared).full_path(source.folder) if shared else storage.full_path(f"knowledge/{source.folder}")
     store = KnowledgeStore(Storage(home), source)
-    threads = store.begin(threads)
+    made = store.begin(making)
     missing = store.missing(need.key for need in needs)
     for keys in sorted(set(missing.values())):
         store.announce(keys)
     wanted = {shard: frozenset(need for need in needs if need.key in keys) for shard, keys in missing.items()}
     tasks = tuple(ShardTask(store.storage.uri, source, shard, part) for shard, part in wanted.items())
-    return Extraction(store, tuple(sorted(need.key for need in needs)), threads, tasks)
+    return Extraction(store, tuple(sorted(need.key for need in needs)), made, tasks)
 
 
 class ShardWriter:
     """A teacher, held for as many shards as its process is given."""
 
-    def __init__(self, storage: Storage, teacher: str, settings: StudySettings, *, threads: int, use_gpu: bool) -> None:
+    def __init__(
+        self, storage: Storage, teacher: str, settings: StudySettings, making: Making, *, use_gpu: bool
+    ) -> None:
         self._settings = settings
-        self._threads = threads
-        self._place = place(settings.teacher.training.amp, use_gpu=use_gpu)
+        self._threads = making.threads
+        self._place = place(making.amp, use_gpu=use_gpu)
         # A GPU waits for its images; a CPU has nothing to spare while it computes.
-        self._drawers = threads if use_gpu else 1
+        self._drawers = making.threads if use_gpu else 1
         network, _ = load_network(storage, teacher)
         self._network = self._place.network(network)
         self._scenes: SceneSet = open_scenes(settings.scenes, "train")
 
     def write(self, task: ShardTask) -> None:
-        """Publishes one shard, unless somebody did meanwhile.
-
-        Sets torch's threads for this process: the order of sums, and so the last bit, may depend on their number.
-        """
+        """Publishes one shard, unless somebody did meanwhile. Sets torch's threads for this process."""
         storage = Storage(task.store)
         name = shard_name(task.shard, part_of(need.key for need in task.needs))
         if storage.exists(name):

@@ -27,7 +27,7 @@ class Bill(NamedTuple):
     students: float
     """All trials to their last epoch, without a teacher."""
     live_teacher: float
-    """What the teacher would add to them."""
+    """What the teacher would add to them, if all distil."""
 
     @property
     def stored(self) -> float:

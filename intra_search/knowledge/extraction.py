@@ -13,6 +13,8 @@ import ray
 from intra_search.config.settings import StudySettings
 from intra_search.distill.needs import Need
 from intra_search.knowledge.answering import ShardTask, ShardWriter, plan_extraction
+from intra_search.knowledge.store import Making
+from intra_search.networks.placement import resolved_amp
 from intra_search.store.storage import Storage
 
 
@@ -33,9 +35,14 @@ def extract(
         cpus: of one task, as `gpus`.
         progress: called as `progress(done, total, seconds)` after each shard, with what that one took.
     """
-    plan = plan_extraction(storage, teacher, settings, needs, max(1, int(cpus)))
+
+    def making() -> Making:
+        amp = ray.remote(resolved_amp).options(num_cpus=cpus, num_gpus=gpus)
+        return Making(max(1, int(cpus)), ray.get(amp.remote(settings.teacher.training.amp, use_gpu=gpus > 0)))
+
+    plan = plan_extraction(storage, teacher, settings, needs, making)
     task = ray.remote(_write_shard).options(num_cpus=cpus, num_gpus=gpus)
-    pending = [task.remote(storage.uri, teacher, settings, plan.threads, gpus > 0, shard) for shard in plan.tasks]
+    pending = [task.remote(storage.uri, teacher, settings, plan.making, gpus > 0, shard) for shard in plan.tasks]
     total = plan.store.source.num_shards
     while pending:
         (ready, *_), pending = ray.wait(pending)
@@ -45,13 +52,13 @@ def extract(
 
 
 def _write_shard(
-    uri: str, teacher: str, settings: StudySettings, threads: int, use_gpu: bool, task: ShardTask
+    uri: str, teacher: str, settings: StudySettings, making: Making, use_gpu: bool, task: ShardTask
 ) -> float:
     started = time.perf_counter()
-    _writer(uri, teacher, settings, threads, use_gpu).write(task)
+    _writer(uri, teacher, settings, making, use_gpu).write(task)
     return time.perf_counter() - started
 
 
 @functools.lru_cache(maxsize=1)
-def _writer(uri: str, teacher: str, settings: StudySettings, threads: int, use_gpu: bool) -> ShardWriter:
-    return ShardWriter(Storage(uri), teacher, settings, threads=threads, use_gpu=use_gpu)
+def _writer(uri: str, teacher: str, settings: StudySettings, making: Making, use_gpu: bool) -> ShardWriter:
+    return ShardWriter(Storage(uri), teacher, settings, making, use_gpu=use_gpu)

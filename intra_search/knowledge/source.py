@@ -12,7 +12,7 @@ from intra_search.scenes.scene_set import SceneSet
 from intra_search.store.bundle import read_sums
 from intra_search.store.storage import Storage
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 SCENES_PER_SHARD = 64
 NOT_OF_A_VIEW = (
     "dataset",
@@ -35,7 +35,7 @@ class Source(NamedTuple):
     """Hashes of all that an answer depends on. Their common hash names the folder of a store."""
 
     teacher: str
-    """Of its weights, its network's options and the precision it runs in."""
+    """Of its weights, its network's options and the setting of its precision."""
     scenes: str
     """Of the data set and the names of its training scenes, in order."""
     views: str

@@ -9,8 +9,8 @@
 A part is what one extraction found missing; its name is the hash of its keys.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -38,6 +38,15 @@ class Manifest(NamedTuple):
         return shard_about(self.hashes, name)
 
 
+class Making(NamedTuple):
+    """How every shard of a store is made, so that its bytes do not depend on the machine that makes it."""
+
+    threads: int
+    """Of torch: the order of sums, and so the last bit, may depend on their number."""
+    amp: Literal["bf16", "off"]
+    """The teacher's precision, where its setting may be `auto`."""
+
+
 class KnowledgeStore:
     """A store that is being filled. `storage` is its own folder."""
 
@@ -45,22 +54,25 @@ class KnowledgeStore:
         self.storage = storage
         self.source = source
 
-    def begin(self, threads: int) -> int:
-        """Writes what the store is about, or compares it. Returns the number of threads that its shards are made with.
+    def begin(self, making: Callable[[], Making]) -> Making:
+        """Writes what the store is about, or compares it. Returns how its shards are made: as the first start said.
 
-        Kept from the first start, because the order of sums, and so the last bit, may depend on it. Raises
-        `KnowledgeError` for a folder that holds something else.
+        Args:
+            making: asked where the store is new.
+
+        Raises `KnowledgeError` for a folder that holds something else.
         """
         if not self.storage.exists(SOURCE_FILE):
-            about = {"hashes": self.source.hashes, "threads": threads, "torch": torch.__version__}
+            about = {"hashes": self.source.hashes, **making()._asdict(), "torch": torch.__version__}
             sizes = {"num_scenes": self.source.num_scenes, "num_views": self.source.num_views}
             self.storage.write_json(SOURCE_FILE, {**about, **sizes})
-            return threads
+        # Also what was written just now: of two studies that begin one store at once, the later one's word counts.
         where, stored = self.storage.full_path(), self.storage.read_json(SOURCE_FILE)
-        if not isinstance(stored, dict) or not isinstance(stored.get("hashes"), dict) or "threads" not in stored:
+        described = {"hashes", *Making._fields}
+        if not isinstance(stored, dict) or not described <= set(stored) or not isinstance(stored["hashes"], dict):
             raise KnowledgeError(f"{where}/{SOURCE_FILE}", "must describe a store", "another form", _delete(where))
         check_hashes(where, stored["hashes"], self.source.hashes)
-        return int(stored["threads"])
+        return Making(int(stored["threads"]), stored["amp"])
 
     def missing(self, keys: Iterable[str]) -> dict[int, tuple[str, ...]]:
         """Keys that are still to be answered, by shard; shards that hold all of them are left out."""
@@ -98,9 +110,7 @@ class KnowledgeStore:
         files = self.storage.sizes()
         for manifest in _manifests(self.storage, files):
             check_files(self.storage, manifest, files, may_lack=True)
-        names = sorted(name for name in files if name.startswith("spec-"))
-        specs = {name[len("spec-") : -len(".json")]: self.storage.read_json(name) for name in names}
-        return _Contents(files, {part: set(spec["keys"]) for part, spec in specs.items()})
+        return _Contents(files, _parts(self.storage, files))
 
     def _answering(self, shard: int, wanted: set[str], contents: "_Contents") -> dict[str, int]:
         left, files = set(wanted), {}
@@ -139,8 +149,13 @@ def shard_about(hashes: Mapping[str, str], name: str) -> dict[str, str]:
     return {"teacher": hashes["teacher"], "scenes": hashes["scenes"], "views": hashes["views"], "file": name}
 
 
+def part_in(name: str) -> str:
+    """The part of a shard of this name."""
+    return name.rpartition("-")[2].removesuffix(".arrow")
+
+
 def read_manifest(storage: Storage, keys: Iterable[str]) -> Manifest:
-    """The manifest of a store that answers all keys; its files are there in their full length.
+    """The smallest manifest of a store that answers all keys, and of it the files that do; they are whole.
 
     Raises `KnowledgeError` that names what is missing and the command that mends it.
     """
@@ -153,8 +168,29 @@ def read_manifest(storage: Storage, keys: Iterable[str]) -> Manifest:
     if not fitting:
         fullest = max(manifests, key=lambda manifest: len(wanted & set(manifest.keys)))
         raise _lacks(storage, min(wanted - set(fullest.keys)))
-    check_files(storage, fitting[0], files)
-    return fitting[0]
+    parts = _parts(storage, files)
+    smallest = min((_narrowed(manifest, wanted, parts) for manifest in fitting), key=_num_bytes)
+    check_files(storage, smallest, files)
+    return smallest
+
+
+def _narrowed(manifest: Manifest, wanted: set[str], parts: Mapping[str, set[str]]) -> Manifest:
+    """Without the files that answer nothing wanted: those of other studies on a shared store may be far larger."""
+    shards = tuple(
+        {name: size for name, size in shard.items() if wanted & parts.get(part_in(name), wanted)}
+        for shard in manifest.shards
+    )
+    return manifest._replace(shards=shards)
+
+
+def _num_bytes(manifest: Manifest) -> int:
+    return sum(size for shard in manifest.shards for size in shard.values())
+
+
+def _parts(storage: Storage, files: Iterable[str]) -> dict[str, set[str]]:
+    """Keys by part."""
+    names = sorted(name for name in files if name.startswith("spec-"))
+    return {name[len("spec-") : -len(".json")]: set(storage.read_json(name)["keys"]) for name in names}
 
 
 def check_files(storage: Storage, manifest: Manifest, files: Mapping[str, int], *, may_lack: bool = False) -> None:

@@ -33,11 +33,13 @@ class Placement(NamedTuple):
         return labels.to(self.device, non_blocking=True)
 
 
-def place(amp: Literal["auto", "bf16", "off"], *, use_gpu: bool) -> Placement:
+Amp = Literal["auto", "bf16", "off"]
+
+
+def place(amp: Amp, *, use_gpu: bool) -> Placement:
     """Chooses device and precision. `use_gpu` is what the trial was given, not what the machine has."""
     device = torch.device("cuda", torch.cuda.current_device()) if use_gpu else torch.device("cpu")
-    has_units = torch.cuda.is_bf16_supported(including_emulation=False) if use_gpu else _cpu_has_bf16_units()
-    if amp == "bf16" or (amp == "auto" and has_units):
+    if resolved_amp(amp, use_gpu=use_gpu) == "bf16":
         dtype: torch.dtype | None = torch.bfloat16
         why = "training.amp = bf16" if amp == "bf16" else f"{device.type} has bfloat16 units"
     else:
@@ -46,6 +48,14 @@ def place(amp: Literal["auto", "bf16", "off"], *, use_gpu: bool) -> Placement:
     precision = "bfloat16 autocast" if dtype else "float32"
     # Channels-last is what tensor cores and oneDNN compute in; both spare a reordering of every feature map.
     return Placement(device, dtype, torch.channels_last, f"{precision} on {device}: {why}")
+
+
+def resolved_amp(amp: Amp, *, use_gpu: bool) -> Literal["bf16", "off"]:
+    """What `auto` is on this machine."""
+    if amp != "auto":
+        return amp
+    has_units = torch.cuda.is_bf16_supported(including_emulation=False) if use_gpu else _cpu_has_bf16_units()
+    return "bf16" if has_units else "off"
 
 
 def _cpu_has_bf16_units() -> bool:

@@ -45,12 +45,15 @@ def _knowledge_lines(plan: StudyPlan) -> list[str]:
     except IntraSearchError as error:
         return [f"# knowledge: not estimated without the data set: {error}"]
     from intra_search.knowledge.estimate import answer_bytes, estimated_bill, excess
+    from intra_search.search.knowledge_choice import distilling_share
 
     counts = {"num_classes": len(scenes.classes), "num_scenes": len(scenes)}
     bill = estimated_bill(settings, needs, **counts)
+    share = distilling_share(plan.space, settings.seed)
+    bill = bill._replace(live_teacher=share * bill.live_teacher)
     search = settings.search
     students = f"students {_hours(bill.students)}"
-    place = "on this machine's CPU, untrained networks, no trial stopped early"
+    place = f"on this machine's CPU, untrained networks, no trial stopped early, {share:.0%} of them distilling"
     if settings.knowledge.mode == "live" or not isinstance(settings.scenes.views, int):
         live = (
             f"{search.num_trials} trials take {_hours(bill.live)}, {students} and teacher {_hours(bill.live_teacher)}"

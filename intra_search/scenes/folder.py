@@ -72,7 +72,8 @@ class FolderScenes:
         raise no_protocol("a plain folder")
 
     def signature(self) -> str:
-        return frames_signature(self._root, self._frames)
+        read_as = [self._table.tolist(), sorted((self._colors or {}).items())]
+        return f"{frames_signature(self._root, self._frames)} {read_as}"
 
 
 def _list_frames(scan: Scan) -> Listing:

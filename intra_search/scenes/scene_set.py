@@ -121,11 +121,15 @@ class SceneSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of what makes this another data set: its kind, trained classes, all scenes of all splits with their
-        groups, and the sizes of their files (drawn scenes: seed, size and the first scene). Nothing is decoded."""
+        """Hash of what makes this another data set: its kind, trained classes, what each stored label and its mirror
+        becomes, all scenes of all splits with their groups, and the sizes of their files (drawn scenes: seed, size and
+        the first scene). Nothing is decoded."""
         parts = [
             self._settings.dataset,
             *(row.name for row in self.classes),
+            "labels",
+            self._class_map.table.tobytes().hex(),
+            "no mirror" if self._swap is None else self._swap.tobytes().hex(),
             "scenes",
             *(f"{scene.name}\t{scene.group}" for scene in self._source.scenes),
             self._source.signature(),

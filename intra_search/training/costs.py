@@ -1,17 +1,19 @@
 """What a step costs with stored answers and with a live teacher: timed on the spot, with this study's own parts."""
 
+import functools
 import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from intra_search.distill.needs import Need, teacher_answers
 from intra_search.distill.objective import needs_of
+from intra_search.knowledge.answering import stored_forms
+from intra_search.knowledge.shards import open_shard, write_shard
 from intra_search.networks.input import normalise
 from intra_search.training.batches import Batch
 from intra_search.training.job import TrainingJob
@@ -52,7 +54,7 @@ class _TimedTraining(Training):
         extraction = self._seconds(lambda: answers.update(self._answers(batch, needs)))
         self._teacher = None
         with tempfile.TemporaryDirectory(dir=self._folder_to_map()) as folder:
-            stored = _MappedAnswers(Path(folder), answers, needs_of(self.job.settings.distill))
+            stored = _MappedAnswers(Path(folder), answers, needs, needs_of(self.job.settings.distill))
             step = self._seconds(lambda: self._train_step({**batch, "answers": stored.read()}, 0.0))
         return ViewCosts(step / size, live / size, extraction / size)
 
@@ -67,7 +69,7 @@ class _TimedTraining(Training):
     @torch.no_grad()
     def _answers(self, batch: Batch, needs: frozenset[Need]) -> dict[str, Tensor]:
         assert self._teacher is not None
-        with self._place.autocast():
+        with self._teacher_place.autocast():
             output = self._teacher(normalise(self._place.images(batch["images"])))
         answers = teacher_answers(needs, output, self._place.labels(batch["labels"]), self._recipe.num_classes)
         return {key: answer.cpu() for key, answer in answers.items()}
@@ -89,15 +91,16 @@ class _TimedTraining(Training):
 
 
 class _MappedAnswers:
-    """A batch's answers in files as large as theirs in a shard, read as a shard is: each view's copied from a map."""
+    """A batch's answers in a shard of their own, of which a trial reads what it needs."""
 
-    def __init__(self, folder: Path, answers: dict[str, Tensor], needs: Iterable[Need]) -> None:
-        keys = {need.key for need in needs}
-        wanted = [key for key in answers if key in keys or key.rpartition("/")[0] in keys]
-        self._files = {key: folder / f"{number}.npy" for number, key in enumerate(wanted)}
-        for key, file in self._files.items():
-            np.save(file, answers[key].numpy())
+    def __init__(
+        self, folder: Path, answers: dict[str, Tensor], stored: frozenset[Need], read: frozenset[Need]
+    ) -> None:
+        path = folder / "timing.arrow"
+        with path.open("wb") as file:
+            write_shard(file, [answers], functools.partial(stored_forms, stored), {})
+        self._columns = open_shard(str(path), {need.key for need in read}, {})
+        self._rows = range(len(next(iter(answers.values()))))
 
     def read(self) -> dict[str, Tensor]:
-        mapped = {key: np.load(file, mmap_mode="r") for key, file in self._files.items()}
-        return {key: torch.stack([torch.from_numpy(np.array(row)) for row in rows]) for key, rows in mapped.items()}
+        return {name: torch.stack([column.row(row) for row in self._rows]) for name, column in self._columns.items()}

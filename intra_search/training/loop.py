@@ -91,6 +91,8 @@ class Training:
         self._world = world
         self._storage = Storage(job.study)
         self._place = place(job.training.amp, use_gpu=use_gpu)
+        # In its own precision, as where its answers are stored: what it says is no matter of the student's settings.
+        self._teacher_place = place(job.settings.teacher.training.amp, use_gpu=use_gpu)
         self._train_scenes = _opened(job.settings.scenes, "train")
         self._val_scenes = _opened(job.settings.scenes, "val")
         torch.manual_seed(job.seed)
@@ -179,7 +181,7 @@ class Training:
     @torch.no_grad()
     def _ask_teacher(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         assert self._teacher is not None
-        with self._place.autocast():
+        with self._teacher_place.autocast():
             output = self._teacher(normalise(images))
         needs = needs_of(self.job.settings.distill)
         return teacher_answers(needs, output, labels, self._recipe.num_classes)
@@ -209,7 +211,7 @@ class Training:
         if self.job.teacher is None or not needs_of(self.job.settings.distill):
             return None
         teacher, _ = load_network(self._storage, self.job.teacher)
-        return self._place.network(teacher).requires_grad_(False)
+        return self._teacher_place.network(teacher).requires_grad_(False)
 
     def _start_weights(self) -> None:
         setting, uri = self.job.init

@@ -25,6 +25,7 @@ from intra_search.distill.objective import needs_of
 from intra_search.knowledge.answering import ShardWriter, plan_extraction
 from intra_search.knowledge.estimate import answer_bytes
 from intra_search.knowledge.reader import open_knowledge
+from intra_search.knowledge.store import Making
 from intra_search.networks.build import build_network
 from intra_search.networks.checkpoint import Checkpoint, save_checkpoint
 from intra_search.scenes.scene_set import open_scenes
@@ -75,9 +76,15 @@ def cases() -> list[Case]:
         load_study(QUICKSTART).settings, {"scenes.num_val": 4, "training.epochs": 100, "training.amp": "off"}
     )
     return [
-        Case("(a) ERFNet, PSPNet-ResNet-101, 288 x 800, batch 4", large, 3, 1),
-        Case("(b) quickstart: ERFNet 0.25, PSPNet-ResNet-18, 80 x 208, batch 4", small, 5, 3),
+        Case("(a)", large, 3, 1),
+        Case("(b) quickstart", small, 5, 3),
     ]
+
+
+def described(settings: StudySettings) -> str:
+    student, scenes = settings.student, settings.scenes
+    size = f"{scenes.height} x {scenes.width}, batch {settings.training.batch_size}"
+    return f"{student.network} of width {student.width}, {settings.teacher.network}, {size}"
 
 
 def save_teacher(storage: Storage, settings: StudySettings, num_classes: int) -> str:
@@ -91,8 +98,10 @@ def save_teacher(storage: Storage, settings: StudySettings, num_classes: int) ->
 
 def extract(storage: Storage, teacher: str, settings: StudySettings) -> tuple[str, float]:
     """The store's URI and seconds per view."""
-    plan = plan_extraction(storage, teacher, settings, needs_of(settings.distill), torch.get_num_threads())
-    writer = ShardWriter(storage, teacher, settings, threads=plan.threads, use_gpu=False)
+    plan = plan_extraction(
+        storage, teacher, settings, needs_of(settings.distill), lambda: Making(torch.get_num_threads(), "off")
+    )
+    writer = ShardWriter(storage, teacher, settings, plan.making, use_gpu=False)
     started = time.perf_counter()
     for task in plan.tasks:
         writer.write(task)
@@ -113,8 +122,7 @@ def measure(case: Case, folder: Path) -> Parts:
     for kind, (settings, knowledge) in kinds.items():
         home = f"trials/{kind}"
         trainings[kind] = Training(student_job(storage.uri, 0, home, 1, settings, knowledge=knowledge, teacher=teacher))
-        if kind != "live":
-            trainings[kind].run_epoch()  # draws the scenes, which all three keep; sets up the convolutions
+        trainings[kind].run_epoch()  # draws the scenes, which all three keep; sets up the convolutions
     steps = len(open_scenes(case.settings.scenes, "train")) // case.settings.training.batch_size
     best = dict.fromkeys(kinds, float("inf"))
     for turn in range(case.rounds):
@@ -197,7 +205,7 @@ def say(text: str) -> None:
 def main() -> None:
     say(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
     for case in cases():
-        say(case.name)
+        say(f"{case.name}: {described(case.settings)}")
         with tempfile.TemporaryDirectory() as folder:
             report(case, measure(case, Path(folder)))
     say("loader alone, CULane frames")

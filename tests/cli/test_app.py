@@ -1,6 +1,7 @@
 """The command line: frozen verbs and flags, `--dry-run`, and every bad input as one line with exit code 2."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +79,7 @@ def test_dry_run_shows_what_stored_knowledge_takes_and_spares(call: Callable[...
     assert f"(graph {graphs / 1000:.3g} kB, map {maps / 1000:.3g} kB)" in answer.out
     assert f"{(graphs + maps) * 384 / 1e6:.3g} MB for 2 x 192 views" in answer.out
     assert "8 trials then students" in answer.out
+    assert re.search(r"no trial stopped early, \d\d% of them distilling", answer.out)
     assert "with a live teacher" in answer.out
 
 
@@ -88,8 +90,9 @@ def test_dry_run_says_when_the_teacher_will_run_live(call: Callable[..., Answer]
     assert "above knowledge.max_gb = 0.001" in answer.out
     live = ("--set", "knowledge.mode=live")
     assert "the teacher runs live; 8 trials take" in call("run", file, "--dry-run", *live).out
-    fresh = ("--set", "knowledge.mode=auto", "--set", "scenes.views=fresh")
+    fresh = ("--set", "scenes.views=fresh")
     assert "the teacher runs live; 8 trials take" in call("run", file, "--dry-run", *fresh).out
+    check_refusal(call("run", file, *fresh, "--set", "knowledge.mode=stored"), "scenes.views", "knowledge.mode")
 
 
 def test_dry_run_needs_no_data_set(call: Callable[..., Answer], tmp_path: Path) -> None:

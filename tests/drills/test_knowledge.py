@@ -19,7 +19,7 @@ from intra_search.distill.needs import LogitsNeed
 from intra_search.knowledge.answering import stored_forms
 from intra_search.knowledge.shards import write_shard
 from intra_search.knowledge.source import SCENES_PER_SHARD, Source
-from intra_search.knowledge.store import KnowledgeStore, shard_about, shard_name
+from intra_search.knowledge.store import KnowledgeStore, Making, shard_about, shard_name
 from intra_search.store.ledger import checkpoint_name
 from intra_search.store.storage import Storage
 from intra_search.training.job import teacher_job
@@ -108,7 +108,7 @@ def test_a_reader_of_gigabytes_stays_small(tmp_path: Path) -> None:
     num_scenes = STORE_BYTES // per_scene // SCENES_PER_SHARD * SCENES_PER_SHARD
     source, need = Source("t", "s", "v", num_scenes, 1), LogitsNeed()
     store = KnowledgeStore(Storage(tmp_path / "store"), source)
-    store.begin(1)
+    store.begin(lambda: Making(1, "off"))
     part = store.announce([need.key])
     batches = [{need.key: torch.ones(8, *shape)}] * (SCENES_PER_SHARD // 8)
     forms = stored_forms(frozenset([need]), [need.key])

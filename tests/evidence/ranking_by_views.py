@@ -36,6 +36,7 @@ from intra_search.config.seeding import derived_seed
 from intra_search.config.settings import StudySettings, parse_settings, with_overrides
 from intra_search.distill.objective import needs_of
 from intra_search.knowledge.answering import ShardWriter, plan_extraction
+from intra_search.knowledge.store import Making
 from intra_search.networks.placement import place
 from intra_search.scenes.scene_set import open_scenes
 from intra_search.store.ledger import best_epoch, find_checkpoint
@@ -152,8 +153,8 @@ def store_answers(study: str, teacher: str, views: int, seed: int, tiny: bool) -
     needs = frozenset(
         need for changes in SETTINGS.values() for need in needs_of(with_overrides(settings, changes).distill)
     )
-    plan = plan_extraction(storage, teacher, settings, needs, threads=1)
-    writer = ShardWriter(storage, teacher, settings, threads=plan.threads, use_gpu=False)
+    plan = plan_extraction(storage, teacher, settings, needs, lambda: Making(1, "off"))
+    writer = ShardWriter(storage, teacher, settings, plan.making, use_gpu=False)
     for task in plan.tasks:
         writer.write(task)
     plan.store.finish(plan.keys)

@@ -10,6 +10,7 @@ from intra_search.config.settings import StudySettings, parse_settings
 from intra_search.distill.objective import needs_of
 from intra_search.knowledge import reader, source
 from intra_search.knowledge.answering import ShardWriter, plan_extraction
+from intra_search.knowledge.store import Making
 from intra_search.store.ledger import checkpoint_name
 from intra_search.store.storage import Storage
 from intra_search.training.job import teacher_job
@@ -35,8 +36,8 @@ def taught_study(folder: Path, settings: StudySettings) -> TaughtStudy:
 def extract_here(study: TaughtStudy, settings: StudySettings | None = None) -> str:
     """What `extraction.extract` does on a cluster, in this process; returns the store's URI."""
     settings = settings or study.settings
-    plan = plan_extraction(study.storage, study.teacher, settings, needs_of(settings.distill), threads=1)
-    writer = ShardWriter(study.storage, study.teacher, settings, threads=plan.threads, use_gpu=False)
+    plan = plan_extraction(study.storage, study.teacher, settings, needs_of(settings.distill), lambda: Making(1, "off"))
+    writer = ShardWriter(study.storage, study.teacher, settings, plan.making, use_gpu=False)
     for task in plan.tasks:
         writer.write(task)
     plan.store.finish(plan.keys)

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from intra_search.config.settings import StudySettings, with_overrides
 from intra_search.distill.objective import needs_of
 from intra_search.errors import KnowledgeError, StorageError
 from intra_search.knowledge.answering import ShardWriter, plan_extraction
 from intra_search.knowledge.source import source_of
+from intra_search.knowledge.store import Making
 from intra_search.scenes.scene_set import open_scenes
 from intra_search.store.storage import Storage
 from intra_search.training.job import student_job
@@ -91,14 +93,30 @@ def test_studies_of_one_source_share_and_a_wider_one_adds(taught: TaughtStudy, t
     before = tree_bytes(first)
     copy = TaughtStudy(Storage(tmp_path / "copy"), taught.teacher, taught.settings)
     shutil.copytree(taught.storage.full_path("teacher"), tmp_path / "copy/teacher")
-    plan = plan_extraction(copy.storage, copy.teacher, settings, needs_of(settings.distill), threads=5)
-    assert (plan.tasks, plan.threads) == ((), 1)
+    plan = plan_extraction(copy.storage, copy.teacher, settings, needs_of(settings.distill), lambda: Making(5, "bf16"))
+    assert (plan.tasks, plan.making) == ((), Making(1, "off"))
     wider = with_overrides(settings, {"distill.attention.weight": 0.1})
-    plan = plan_extraction(copy.storage, copy.teacher, wider, needs_of(wider.distill), threads=5)
+    plan = plan_extraction(copy.storage, copy.teacher, wider, needs_of(wider.distill), lambda: Making(5, "bf16"))
     assert {need.key for task in plan.tasks for need in task.needs} == {"map/block3/softmax", "map/block5/softmax"}
     assert extract_here(copy, wider) == first
     after = tree_bytes(first)
     assert {name: after[name] for name in before} == before
+
+
+@pytest.mark.parametrize("amp", ["bf16", "off"])
+def test_a_store_keeps_the_precision_of_its_first_start(taught: TaughtStudy, tmp_path: Path, amp: Any) -> None:
+    """`auto` would be another one on another machine, and one store would mix two."""
+    changes = {"knowledge.store": str(tmp_path), "teacher.training.amp": "auto"}
+    settings = with_overrides(taught.settings, changes)
+    needs = needs_of(settings.distill)
+    plan_extraction(taught.storage, taught.teacher, settings, needs, lambda: Making(1, amp))
+    plan = plan_extraction(taught.storage, taught.teacher, settings, needs, lambda: pytest.fail("asked again"))
+    assert plan.making == Making(1, amp)
+    writer = ShardWriter(taught.storage, taught.teacher, settings, plan.making, use_gpu=False)
+    seen: list[bool] = []
+    writer._network.register_forward_pre_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    writer.write(plan.tasks[0])
+    assert set(seen) == {amp == "bf16"}
 
 
 CHANGES: dict[str, dict[str, Any]] = {
@@ -133,9 +151,11 @@ def test_a_shard_that_appeared_meanwhile_is_not_made_again(
     taught: TaughtStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = elsewhere(taught, tmp_path / "store")
-    plan = plan_extraction(taught.storage, taught.teacher, settings, needs_of(settings.distill), threads=1)
+    plan = plan_extraction(
+        taught.storage, taught.teacher, settings, needs_of(settings.distill), lambda: Making(1, "off")
+    )
     extract_here(taught, settings)  # another study on the same store
-    writer = ShardWriter(taught.storage, taught.teacher, settings, threads=1, use_gpu=False)
+    writer = ShardWriter(taught.storage, taught.teacher, settings, plan.making, use_gpu=False)
     monkeypatch.setattr(Storage, "writing", lambda *_: pytest.fail("written again"))
     for task in plan.tasks:
         writer.write(task)

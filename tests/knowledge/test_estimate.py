@@ -31,7 +31,9 @@ def test_the_estimate_is_what_extraction_writes(taught: TaughtStudy, tmp_path: P
     needs = needs_of(settings.distill)
     storage = Storage(extract_here(taught, settings))
     sizes = answer_bytes(settings, needs, num_classes=3)
-    written = sum(size for shard in read_manifest(storage, []).shards for size in shard.values())
+    written = sum(
+        size for shard in read_manifest(storage, {need.key for need in needs}).shards for size in shard.values()
+    )
     views = taught_views(storage)
     # Beside the answers: a checksum per answer and view, padding, and the schema of each file.
     overhead = written - views * sum(sizes.values())

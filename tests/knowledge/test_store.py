@@ -23,7 +23,7 @@ from intra_search.knowledge.node_cache import node_copies
 from intra_search.knowledge.reader import KnowledgeReader, open_knowledge
 from intra_search.knowledge.shards import write_shard
 from intra_search.knowledge.source import Source
-from intra_search.knowledge.store import KnowledgeStore, part_of, read_manifest, shard_about, shard_name
+from intra_search.knowledge.store import KnowledgeStore, Making, part_of, read_manifest, shard_about, shard_name
 from intra_search.store.storage import Storage
 from tests.knowledge.conftest import SCENES_PER_SHARD
 
@@ -62,7 +62,7 @@ def shard_bytes(answers: dict[str, Tensor], forms: dict[str, StoredForm], about:
 
 def write_store(storage: Storage, *needs: Need, source: Source = SOURCE) -> KnowledgeStore:
     store = KnowledgeStore(storage, source)
-    store.begin(threads=2)
+    store.begin(lambda: Making(2, "off"))
     for shard, keys in store.missing(need.key for need in needs).items():
         write_part(store, shard, [need for need in needs if need.key in keys])
     store.finish(need.key for need in needs)
@@ -135,6 +135,21 @@ def test_a_pickled_reader_reads_the_same(storage: Storage) -> None:
     check_answers(pickle.loads(pickle.dumps(reader)), GRAPH, MAP)
 
 
+def test_a_narrow_study_reads_none_of_a_wider_ones_files(tmp_path: Path) -> None:
+    """On object storage a machine copies what is read, and the wider study's answers may not fit."""
+    store = write_store(Storage(tmp_path), GRAPH)
+    write_store(Storage(tmp_path), GRAPH, MAP)
+    own = part_of([GRAPH.key])
+    for shard, files in enumerate(read_manifest(store.storage, [GRAPH.key]).shards):
+        assert list(files) == [shard_name(shard, own)]
+    both = read_manifest(store.storage, [GRAPH.key, MAP.key])
+    assert all(len(files) == 2 for files in both.shards)
+    # Where one part holds both, it is read whole, but no other.
+    (tmp_path / "wide").mkdir()
+    wide = write_store(Storage(tmp_path / "wide"), GRAPH, MAP)
+    assert all(len(files) == 1 for files in read_manifest(wide.storage, [GRAPH.key]).shards)
+
+
 def test_a_key_that_begins_like_another_is_not_taken_for_it(tmp_path: Path) -> None:
     """textbook1 and textbook12, or kernel5 and kernel51, share a beginning but no answer."""
     first, second = GraphNeed("block3", 1, RegionForm(5)), GraphNeed("block3", 12, RegionForm(5))
@@ -142,7 +157,7 @@ def test_a_key_that_begins_like_another_is_not_taken_for_it(tmp_path: Path) -> N
     forms = stored_forms(frozenset((first, second)), answers)
     storage, source = Storage(tmp_path), SOURCE._replace(num_scenes=1, num_views=1)
     store = KnowledgeStore(storage, source)
-    store.begin(1)
+    store.begin(lambda: Making(1, "off"))
     name = shard_name(0, store.announce(answers))
     storage.write_bytes(name, shard_bytes(answers, forms, shard_about(source.hashes, name)))
     store.finish(answers)
@@ -200,7 +215,7 @@ def test_a_wider_spec_adds_files_and_leaves_the_others(storage: Storage) -> None
 def test_a_spec_widened_in_mid_extraction_takes_what_is_there(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     store = KnowledgeStore(storage, SOURCE)
-    store.begin(1)
+    store.begin(lambda: Making(1, "off"))
     write_part(store, 0, [GRAPH])  # killed before shard 1
     assert store.missing([GRAPH.key, MAP.key]) == {0: (MAP.key,), 1: (GRAPH.key, MAP.key)}
     write_store(storage, GRAPH, MAP)
@@ -208,7 +223,7 @@ def test_a_spec_widened_in_mid_extraction_takes_what_is_there(tmp_path: Path) ->
 
 
 def test_the_number_of_threads_is_that_of_the_first_start(storage: Storage) -> None:
-    assert KnowledgeStore(storage, SOURCE).begin(threads=7) == 2
+    assert KnowledgeStore(storage, SOURCE).begin(lambda: Making(7, "bf16")) == Making(2, "off")
 
 
 def refused(storage: Storage, *needs: Need, **expected: str) -> str:
@@ -224,8 +239,8 @@ def test_without_a_manifest_it_is_not_complete(storage: Storage) -> None:
 
 
 def test_another_version_is_refused(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "FORMAT_VERSION", 3)
-    assert "must be of version 3, found version 2; delete " in refused(storage)
+    monkeypatch.setattr(store_module, "FORMAT_VERSION", 4)
+    assert "must be of version 4, found version 3; delete " in refused(storage)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"version": 2}', '{"version": 2, "hashes": 1}'])
@@ -260,7 +275,7 @@ def test_a_store_of_something_else_is_refused_with_both_hashes(storage: Storage,
     other = SOURCE._replace(**{name: "x" * 64})
     own = SOURCE.hashes[name][:12]
     with pytest.raises(KnowledgeError) as caught:
-        KnowledgeStore(storage, other).begin(1)
+        KnowledgeStore(storage, other).begin(lambda: Making(1, "off"))
     where = storage.full_path()
     text = f"{where}: must hold answers about {name} xxxxxxxxxxxx, found {name} {own}; delete {where} and repeat"
     assert text in str(caught.value)
@@ -313,7 +328,7 @@ def test_far_shards_are_copied_once_and_read(far: Storage, monkeypatch: pytest.M
     monkeypatch.setattr(Storage, "read_bytes", lambda self, path: (read.append(path), original(self, path))[1])
     monkeypatch.setattr(Storage, "fetch", lambda *_: pytest.fail("fetched again"))
     check_answers(opened(far, MAP), MAP)
-    assert read == [f"manifest-{PART}.json"]
+    assert read == [f"manifest-{PART}.json", f"spec-{PART}.json"]
 
 
 def test_a_damaged_copy_is_fetched_again(far: Storage, tmp_path: Path) -> None:

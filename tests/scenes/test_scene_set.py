@@ -4,6 +4,7 @@ import pickle
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -183,6 +184,26 @@ def test_fingerprint_sees_a_replaced_image(folder_settings: ScenesSettings, fold
     before = open_scenes(folder_settings, "train").fingerprint
     Image.new("RGB", (40, 24)).save(folder_root / "images" / "f5.png")
     assert open_scenes(folder_settings, "train").fingerprint != before
+
+
+@pytest.mark.parametrize(
+    ("classes", "rows"),
+    [
+        ("category", "0,road,void,\n1,left,side,right\n2,right,void,left\n"),  # a class goes to another category
+        ("fine", "0,road,void,\n1,left,side,\n2,right,side,\n"),  # arrows are no longer swapped in a mirror
+    ],
+)
+def test_fingerprint_sees_what_labels_become(
+    folder_settings: ScenesSettings, folder_root: Path, classes: Any, rows: str
+) -> None:
+    """Names and files stay; a kept scene, or the teacher's answer about one, would be of other labels."""
+    settings = _with(folder_settings, classes=classes)
+    before = open_scenes(settings, "train")
+    (folder_root / "classes.csv").write_text(f"index,name,category,swap\n{rows}")
+    after = open_scenes(settings, "train")
+    assert after.fingerprint != before.fingerprint
+    if classes == "fine":
+        assert [row.name for row in after.classes] == [row.name for row in before.classes]
 
 
 def test_fingerprint_sees_another_grouping(folder_settings: ScenesSettings, folder_root: Path) -> None:

@@ -98,3 +98,18 @@ def test_the_curves_are_the_same(curves: Any, terms: dict[str, object], term: st
 def test_answers_about_the_wrong_view_show(curves: Any, terms: dict[str, object], term: str, tolerance: float) -> None:
     read, live = curves(terms, epochs=1, shift=1)
     assert read[0][f"train/{term}"] != pytest.approx(live[0][f"train/{term}"], rel=5 * tolerance)
+
+
+@pytest.mark.parametrize("amp", ["bf16", "off"])
+def test_a_live_teacher_answers_in_its_own_precision(roads: Path, teacher: tuple[Path, str], amp: str) -> None:
+    """As where its answers are stored: the student's is another setting."""
+    torch.set_default_dtype(torch.float32)
+    study, path = teacher
+    both = {"teacher.training.amp": amp, "training.amp": "off" if amp == "bf16" else "bf16"}
+    settings = with_overrides(tiny_settings(roads), both)
+    training = Training(TrainingJob(str(study), f"live-{amp}", 1, "student", settings, 0, teacher=path))
+    seen: list[bool] = []
+    assert training._teacher is not None
+    training._teacher.register_forward_pre_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    training.run_epoch()
+    assert set(seen) == {amp == "bf16"}
