@@ -71,8 +71,9 @@ class ScenesSettings(Settings):
     seed: int = Field(default=0, ge=0)
     """Seeds the drawn scenes and the split into groups."""
     views: Annotated[int, Field(ge=1, le=1000)] | Literal["fresh"] = 1
-    """Reproducible views per training scene, which the teacher answers once each; `fresh`: a new one in every epoch of
-    every trial, reproducible too, but so many that the teacher must run live."""
+    """Reproducible views per training scene, which the teacher answers once each; a study file that says nothing gets 4
+    where `augment` makes them differ (docs/knowledge.md: what 4 is measured by), else 1. `fresh`: a new one in every
+    epoch of every trial, reproducible too, but so many that the teacher must run live."""
     augment: AugmentSettings = AugmentSettings()
     cache: bool = True
     """Keep decoded, resized scenes on each machine's disk, mapped by all its workers (height * width * 4 bytes each);
@@ -290,6 +291,9 @@ class StudySettings(Settings):
         return self
 
 
+VIEWS_THAT_DIFFER = 4
+"""Default of `scenes.views` where views are drawn: under 4 settings rank as under fresh views, under 1 less so."""
+
 PAPER_RECIPE: dict[str, Any] = {
     "distill.enabled": True,
     **{f"distill.{path}": value for path, value in PAPER_PRESET.items()},
@@ -301,12 +305,16 @@ def parse_settings(tree: Mapping[str, Any], where: str = "settings") -> StudySet
     """Validates a nested dict as read from TOML. Raises `SettingError` naming the first wrong path."""
     try:
         # By way of JSON, where strict mode still takes lists for tuples.
-        return StudySettings.model_validate_json(json_text(_with_implied(tree), where))
+        settings = StudySettings.model_validate_json(json_text(_with_implied_mode(tree), where))
     except ValidationError as error:
         raise _setting_error(error, where) from None
+    scenes = settings.scenes
+    if "views" in scenes.model_fields_set or scenes.augment == AugmentSettings():
+        return settings
+    return settings.model_copy(update={"scenes": scenes.model_copy(update={"views": VIEWS_THAT_DIFFER})})
 
 
-def _with_implied(tree: Mapping[str, Any]) -> Mapping[str, Any]:
+def _with_implied_mode(tree: Mapping[str, Any]) -> Mapping[str, Any]:
     """Fresh views imply a live teacher, unless the mode is said; `stored` is refused then."""
     scenes, knowledge = (tree.get(name, {}) for name in ("scenes", "knowledge"))
     if isinstance(scenes, Mapping) and isinstance(knowledge, Mapping):

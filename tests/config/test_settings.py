@@ -210,3 +210,19 @@ def test_overriding_validates_again_and_leaves_the_original() -> None:
 def test_options_are_what_the_network_takes() -> None:
     assert parse_settings({"student": {"network": "resnet18"}}).student.options() == {"width": 1.0}
     assert parse_settings({}).student.options() == {"width": 1.0, "blocks": (5, 8)}
+
+
+@pytest.mark.parametrize(
+    ("scenes", "views", "mode"),
+    [
+        ({}, 1, "stored"),  # all views of a scene would be the same
+        ({"augment": {"rotation": 5.0}}, 4, "stored"),
+        ({"augment": {"rotation": 5.0}, "views": 2}, 2, "stored"),
+        ({"augment": {"rotation": 5.0}, "views": "fresh"}, "fresh", "live"),
+    ],
+)
+def test_views_and_mode_follow_from_what_is_drawn(scenes: dict[str, Any], views: int | str, mode: str) -> None:
+    settings = parse_settings({"scenes": scenes})
+    assert (settings.scenes.views, settings.knowledge.mode) == (views, mode)
+    again = with_overrides(settings, {"scenes.augment.rotation": 0.0})
+    assert (again.scenes.views, again.knowledge.mode) == (views, mode)  # what was resolved stays
