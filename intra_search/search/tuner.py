@@ -165,8 +165,8 @@ def group_trial(config: dict[str, Any]) -> None:
                 storage_error = {"storage_error": json.dumps([str(part) for part in ours.args])}
                 reports.after_report(None, [storage_error], None)
                 return
-            happened = _causes(error), _checkpoints(job)
-            if ours is not None or happened == last:
+            happened = _raised_by_workers(error), _checkpoints(job)
+            if ours is not None or (happened == last and happened[0]):
                 failure = str(ours or failure)
                 break
             last = happened
@@ -177,9 +177,10 @@ def _checkpoints(job: TrainingJob) -> list[str]:
     return [name for name in Storage(job.study).names(job.output_folder) if name.startswith("checkpoint")]
 
 
-def _causes(error: Exception) -> list[str]:
-    """What the workers of a group raised, without the process and actor ids of Ray's wrapping."""
-    failures = getattr(error, "worker_failures", None) or {0: getattr(error, "controller_failure", None) or error}
+def _raised_by_workers(error: Exception) -> list[str]:
+    """What the workers of a group said, alike each time if it is the training's; none for a group that did not start,
+    whose machines may come yet. A worker that died is told with its process id, so never alike."""
+    failures = getattr(error, "worker_failures", {})
     return sorted(str(getattr(failure, "_base_exc", failure)) for failure in failures.values())
 
 

@@ -153,5 +153,7 @@ def test_killed_while_a_checkpoint_is_written(command: Command, study_file: Path
     driver.kill()
     driver.communicate()
     wait_until_gone(command.environment["RAY_TMPDIR"])
+    ended, rows = ended_trials(study), rows_of(study)
     command.run("run", str(study_file), "--study", str(study))
+    check_nothing_was_repeated(study, ended, rows)
     check_whole(command, study)

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,18 +24,28 @@ def test_a_worker_killed_five_times(command: Command, roads: Path, tmp_path: Pat
     file = write_study(tmp_path / "study.toml", roads, training=training, resources=resources, search={"num_trials": 1})
     driver = command.start("run", str(file), "--study", str(study))
     assert driver.stdout is not None
-    lines, groups = [], 0
+    lines: list[str] = []
+    groups = 0
+    before: list[dict[str, Any]] = []
     with driver:
         for line in driver.stdout:
             lines.append(line)
             found = WORKERS.search(line)
             if found:
                 groups += 1
+                rows = read_history(study, 0)
+                kept = max(0, len(before) - 1)
+                assert rows[:kept] == before[:kept]  # at most the last epoch was lost
+                before = rows
                 if groups <= KILLS:
                     os.kill(int(found[1 + groups % 2]), signal.SIGKILL)
     assert driver.returncode == 0, "".join(lines)
     assert groups == KILLS + 1
     record = read_record(study, 0)
     assert (record["state"], record["restarts"]) == ("done", KILLS)
-    assert [row["epoch"] for row in read_history(study, 0)] == list(range(1, EPOCHS + 1))
+    history = read_history(study, 0)
+    assert [row["epoch"] for row in history] == list(range(1, EPOCHS + 1))
+    assert history[: len(before)] == before
+    best = command.json("best", str(study))
+    assert (best["trial"], best["objectives"]["val/miou"]) == (0, max(row["val/miou"] for row in history))
     wait_until_gone(command.environment["RAY_TMPDIR"])

@@ -192,6 +192,13 @@ def test_no_space_is_told_from_a_crash_wherever_ray_hides_it() -> None:
     assert _ours_among_workers(OSError(errno.EIO, "a crash")) is None
 
 
+def _of_workers(text: str) -> Exception:
+    """What Ray Train raises for a group whose two workers raised."""
+    error = RuntimeError(text)
+    error.worker_failures = {0: ValueError(text), 1: ValueError(text)}  # type: ignore[attr-defined]
+    return error
+
+
 class _Reports:
     """What Ray Train's callback would send to Tune."""
 
@@ -204,10 +211,11 @@ class _Reports:
 @pytest.mark.parametrize(
     ("errors", "attempts"),
     [
-        ([ValueError("bad point")] * 9, 2),  # the same error twice, and nothing stored between
-        ([ValueError(f"lost {number}") for number in range(9)], 9),
+        ([_of_workers("bad point")] * 9, 2),  # the same error twice, and nothing stored between
+        ([_of_workers(f"lost {number}") for number in range(9)], 9),
+        ([RuntimeError("no machine within 60 s")] * 9, 9),  # one may come yet
         ([SceneError("road.png", "must be whole", "cut", "mend it")], 1),
-        ([ValueError("once"), None], 2),
+        ([_of_workers("once"), None], 2),
     ],
 )
 def test_an_error_that_would_come_again_is_not_tried_eight_times(
