@@ -48,6 +48,8 @@ class Case(NamedTuple):
 
     name: str
     settings: StudySettings
+    threads: int
+    """Of torch."""
     rounds: int
     """Epochs of each kind; the live one has fewer where it is slow."""
     live_rounds: int
@@ -76,8 +78,8 @@ def cases() -> list[Case]:
         load_study(QUICKSTART).settings, {"scenes.num_val": 4, "training.epochs": 100, "training.amp": "off"}
     )
     return [
-        Case("(a)", large, 3, 1),
-        Case("(b) quickstart", small, 5, 3),
+        Case("(a)", large, torch.get_num_threads(), 3, 1),
+        Case("(b) quickstart", small, int(small.resources.cpus_per_worker), 5, 3),  # threads as its trials have
     ]
 
 
@@ -203,9 +205,10 @@ def say(text: str) -> None:
 
 
 def main() -> None:
-    say(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+    say(f"torch {torch.__version__}")
     for case in cases():
-        say(f"{case.name}: {described(case.settings)}")
+        torch.set_num_threads(case.threads)
+        say(f"{case.name}: {described(case.settings)}, threads {case.threads}")
         with tempfile.TemporaryDirectory() as folder:
             report(case, measure(case, Path(folder)))
     say("loader alone, CULane frames")

@@ -45,3 +45,13 @@ def test_two_workers_equal_one(tmp_path: Path) -> None:
     expected = {f"0.{name}": value for name, value in layer.state_dict().items()}
     for state in (first[3], second[3]):
         assert_close(state, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_on_a_gpu_it_is_torchs_own_under_the_same_names() -> None:
+    """The conversion needs no GPU; a checkpoint of one device loads on the other."""
+    plain = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Sequential(nn.BatchNorm2d(4)))
+    names = list(plain.state_dict())
+    converted = over_workers(plain, torch.device("cuda"))
+    layers = [module for module in converted.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    assert [type(layer) for layer in layers] == [nn.SyncBatchNorm, nn.SyncBatchNorm]
+    assert list(converted.state_dict()) == names

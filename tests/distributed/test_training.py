@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from intra_search.config.settings import StudySettings
+from intra_search.config.settings import StudySettings, with_overrides
 from intra_search.distill.objective import ObjectiveResult
 from intra_search.store.ledger import HistoryRow, checkpoint_name
 from intra_search.training.batches import Batch
@@ -114,3 +114,25 @@ def test_two_workers_equal_one_over_20_steps(roads: Path, tmp_path: Path) -> Non
     assert_close(second.weights, first.weights, rtol=0, atol=0)
     assert_close(first.weights, alone.weights, rtol=1e-4, atol=1e-6)
     assert Path(tmp_path / "two/trials/00000/gen-1" / checkpoint_name(1)).exists()
+
+
+def one_compiled_epoch(rank: int, root: Path, study: Path) -> list[Run]:
+    """Without and with `training.compile`, over two workers."""
+    runs = []
+    for compiled in (False, True):
+        job = job_of(root, study)
+        settings = with_overrides(job.settings, {"training.compile": compiled, "distill.balance": "none"})
+        folder = f"compiled-{compiled}"
+        runs.append(_one_epoch(job._replace(settings=settings, folder=folder), current_world()))
+    return runs
+
+
+def test_two_workers_train_a_compiled_network_as_a_plain_one(roads: Path, tmp_path: Path) -> None:
+    Training(teacher_job(str(tmp_path), "teacher/t", 1, settings_of(roads))).run_epoch()
+    first, second = run_in_two(one_compiled_epoch, tmp_path, roads, tmp_path)
+    plain, compiled = first
+    for mine, theirs in zip(compiled.curve, plain.curve, strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-3, abs=1e-5)
+    assert second[1].curve == compiled.curve
+    assert list(compiled.weights) == list(plain.weights)
+    assert_close(compiled.weights, second[1].weights, rtol=0, atol=0)
