@@ -316,11 +316,9 @@ def parse_settings(tree: Mapping[str, Any], where: str = "settings") -> StudySet
 
 def _with_implied_mode(tree: Mapping[str, Any]) -> Mapping[str, Any]:
     """Fresh views imply a live teacher, unless the mode is said; `stored` is refused then."""
-    scenes, knowledge = (tree.get(name, {}) for name in ("scenes", "knowledge"))
-    if isinstance(scenes, Mapping) and isinstance(knowledge, Mapping):
-        if scenes.get("views") == "fresh" and "mode" not in knowledge:
-            return {**tree, "knowledge": {**knowledge, "mode": "live"}}
-    return tree
+    scenes, knowledge = tree.get("scenes"), tree.get("knowledge", {})
+    fresh = isinstance(scenes, Mapping) and scenes.get("views") == "fresh"
+    return {**tree, "knowledge": {"mode": "live", **knowledge}} if fresh and isinstance(knowledge, Mapping) else tree
 
 
 def json_text(tree: Mapping[str, Any], where: str) -> str:

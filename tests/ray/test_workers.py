@@ -91,10 +91,10 @@ def test_interrupted_once_it_finishes_the_epoch_and_twice_it_leaves_now(
     assert driver.returncode == 130, output
     first = read_history(study, 0)
     assert read_record(study, 0)["state"] == "waiting"
-    assert read_record(study, 0)["epochs"] == len(first) >= 2
+    assert read_record(study, 0)["epochs"] == len(first) >= 1  # the second epoch's report may be under way
 
     driver = command.start(*call)
-    wait_for(study / f"trials/00000/gen-2/checkpoint-{len(first) + 2:06d}")
+    wait_for(study / f"trials/00000/gen-2/checkpoint-{len(first) + 4:06d}")
     driver.send_signal(signal.SIGINT)
     time.sleep(0.2)
     driver.send_signal(signal.SIGINT)
