@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import tempfile
+import threading
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from intra_search.training.loop import Training
 
 
+OVER = "over"
+"""Key of the last word of a trial of several workers."""
 TRIAL_CPUS = 0.01
 """CPUs that a trial of several workers holds beside its workers'."""
 
@@ -147,30 +150,43 @@ def group_trial(config: dict[str, Any]) -> None:
     """
     from ray.tune.integration.ray_train import TuneReportCallback
 
-    from intra_search.training.worker import progress_report
-
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # Ray's 2 s would be the least time of an epoch
     job = _job(config)
-    # All reports go this way. Beside one of the group's that is still under way, `tune.report` would take the only
-    # place in the queue that both wait for, and wait for ever.
+    # All reports go this way, one after another: `tune.report` beside one of the group's that is still under way would
+    # wait for ever for the place that it took.
     reports = TuneReportCallback()
+    _leave(reports, _run_groups(job, config, reports))
+
+
+def _leave(reports: Any, last: dict[str, Any]) -> None:
+    """Says the last word and waits to be stopped.
+
+    A function that returns is over for Tune at once, though a report of it may be under way: that one would be lost,
+    and its trial wait for ever.
+    """
+    reports.after_report(None, [{**last, OVER: True}], None)
+    threading.Event().wait()
+
+
+def _run_groups(job: TrainingJob, config: dict[str, Any], reports: Any) -> dict[str, Any]:
+    """Runs groups until one ends well, or none will. Returns what is still to be reported, if anything."""
+    from intra_search.training.worker import progress_report
+
     last: tuple[list[str], list[str]] | None = None
     for attempt in range(job.settings.resources.max_restarts + 1):
         try:
             _group(job, config, attempt, reports).fit()
-            return
+            return {}
         except Exception as error:
             failure, ours = f"{type(error).__name__}: {error}", _ours_among_workers(error)
             if isinstance(ours, StorageError):
-                storage_error = {"storage_error": json.dumps([str(part) for part in ours.args])}
-                reports.after_report(None, [storage_error], None)
-                return
+                return {"storage_error": json.dumps([str(part) for part in ours.args])}
             happened = _raised_by_workers(error), _checkpoints(job)
             if ours is not None or (happened == last and happened[0]):
                 failure = str(ours or failure)
                 break
             last = happened
-    reports.after_report(None, [progress_report(None, failure=failure, restarts=attempt)], None)
+    return progress_report(None, failure=failure, restarts=attempt)
 
 
 def _checkpoints(job: TrainingJob) -> list[str]:
@@ -319,10 +335,14 @@ class _ConductedScheduler(FIFOScheduler):  # type: ignore[misc]
             self._conductor.drain()
             return str(TrialScheduler.STOP)
         number = trial.config["assignment"]["trial"]
+        if "report" not in result:  # a group's last word, though its trial is not at its end
+            self._conductor.lost(number, "its workers left without a report of its end")
+            return str(TrialScheduler.STOP)
         report = TrialReport(**json.loads(result["report"]))
         decision = self._conductor.report(number, report)
         # A trial that has finished leaves by itself; stopping it would kill a group while it cleans up.
-        return str(TrialScheduler.CONTINUE if decision == "continue" or report.finished else TrialScheduler.STOP)
+        goes_on = OVER not in result and (decision == "continue" or report.finished)
+        return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
 
 def _last_error(trial: Trial) -> str:

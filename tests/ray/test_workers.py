@@ -5,10 +5,11 @@ import json
 import os
 import re
 import signal
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import ray
@@ -199,15 +200,6 @@ def _of_workers(text: str) -> Exception:
     return error
 
 
-class _Reports:
-    """What Ray Train's callback would send to Tune."""
-
-    sent: ClassVar[list[dict[str, Any]]] = []
-
-    def after_report(self, context: None, metrics: list[dict[str, Any]], checkpoint: None) -> None:
-        self.sent.append(json.loads(metrics[0]["report"]))
-
-
 @pytest.mark.parametrize(
     ("errors", "attempts"),
     [
@@ -234,19 +226,29 @@ def test_an_error_that_would_come_again_is_not_tried_eight_times(
         return SimpleNamespace(fit=fit)
 
     settings = SimpleNamespace(resources=SimpleNamespace(max_restarts=8))
-    job = SimpleNamespace(settings=settings, study=str(tmp_path), output_folder="trials/00000/gen-1")
-    monkeypatch.setattr(tuner, "_job", lambda config: job)
+    job: Any = SimpleNamespace(settings=settings, study=str(tmp_path), output_folder="trials/00000/gen-1")
     monkeypatch.setattr(tuner, "_group", group)
-    monkeypatch.setattr("ray.tune.integration.ray_train.TuneReportCallback", _Reports)
-    monkeypatch.setattr(_Reports, "sent", [])
-    tuner.group_trial({})
+    last = tuner._run_groups(job, {}, None)
     assert tried == list(range(attempts))
     if errors[attempts - 1] is None:
-        assert _Reports.sent == []  # the group has reported its end itself
+        assert last == {}  # the group has reported its end itself
     else:
-        (report,) = _Reports.sent
+        report = json.loads(last["report"])
         assert str(errors[attempts - 1]) in report["failure"]
         assert (report["finished"], report["restarts"]) == (True, attempts - 1)
+
+
+def test_the_last_word_of_a_group_comes_before_its_function_ends() -> None:
+    """Tune takes a function that has returned for finished, and what is then under way is lost."""
+    from intra_search.search.tuner import OVER, _leave
+
+    sent: list[dict[str, Any]] = []
+    reports = SimpleNamespace(after_report=lambda context, metrics, checkpoint: sent.extend(metrics))
+    leaving = threading.Thread(target=_leave, args=(reports, {"report": "the end"}), daemon=True)
+    leaving.start()
+    leaving.join(0.5)
+    assert sent == [{"report": "the end", OVER: True}]
+    assert leaving.is_alive()
 
 
 def test_a_search_that_leaves_ends_though_a_trial_could_not_report_its_end() -> None:
