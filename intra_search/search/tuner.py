@@ -237,13 +237,16 @@ def _ours_among_workers(error: Exception) -> IntraSearchError | None:
     """
     for failure in (error, getattr(error, "controller_failure", None), *getattr(error, "worker_failures", {}).values()):
         cause: BaseException | None = getattr(failure, "_base_exc", failure)  # Ray's wrapping keeps the traceback
-        while cause is not None:
+        seen: set[int] = set()  # what a task raised may in turn name the task's error as its context
+        while cause is not None and id(cause) not in seen:
+            seen.add(id(cause))
             if isinstance(cause, IntraSearchError):
                 return cause
             if _no_space(cause):
                 where = str(getattr(cause, "filename", None) or "the study's storage")
                 return StorageError(where, "needs space", "none left on the device", "free some and run again")
-            cause = getattr(cause, "cause", None) or cause.__cause__ or cause.__context__
+            raised = cause.cause if isinstance(cause, ray.exceptions.RayTaskError) else None
+            cause = raised or cause.__cause__ or cause.__context__
     return None
 
 

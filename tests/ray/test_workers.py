@@ -190,6 +190,10 @@ def test_no_space_is_told_from_a_crash_wherever_ray_hides_it() -> None:
     unmade = ray.exceptions.ActorDiedError(ray.exceptions.RayTaskError("__init__", lines, cause=None, actor_id="a"))
     assert "the study's storage: needs space" in str(_ours_among_workers(unmade))
     assert _ours_among_workers(RuntimeError("a crash")) is None
+    crash = ValueError("a crash")
+    of_task = ray.exceptions.RayTaskError("fit", "Traceback", cause=crash)
+    crash.__context__ = of_task  # as `raise error.cause from None` leaves it
+    assert _ours_among_workers(of_task) is None
     assert _ours_among_workers(OSError(errno.EIO, "a crash")) is None
 
 
