@@ -16,14 +16,15 @@ PACKAGE = Path(intra_search.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 400
 LAYERS = (
-    "errors config store scenes networks metrics deploy distill knowledge training search selection report cli".split()
-)
+    "errors config store scenes networks metrics deploy distill knowledge training cluster selection search study "
+    "report cli"
+).split()
 RAY_FILES = {
     "knowledge/extraction.py",
     "training/worker.py",
     "search/tuner.py",
-    "search/cluster.py",
-    "cli/doctor.py",
+    "cluster/connect.py",
+    "cluster/client.py",
 }
 
 

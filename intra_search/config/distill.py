@@ -1,6 +1,6 @@
 """Settings of distillation: which terms, what they compare, and how much they weigh.
 
-Every term has a group named as in the table `TERMS` of `intra_search.distill.objective`. The two terms of IntRA-KD are
+Every term has a group named as in the table `TERMS` of `intra_search.distill.loss`. The two terms of IntRA-KD are
 on by default, the methods that it is compared with are off (weight 0); `PUBLISHED_WEIGHTS` says what others used.
 """
 

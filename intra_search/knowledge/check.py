@@ -9,7 +9,7 @@ import torch
 from intra_search.config.domains import Domain
 from intra_search.config.settings import StudySettings, with_overrides
 from intra_search.config.space import Space
-from intra_search.distill.objective import active_terms
+from intra_search.distill.loss import active_terms
 from intra_search.distill.term import TermContext
 from intra_search.distill.terms.table import TERMS
 from intra_search.networks.build import build_network

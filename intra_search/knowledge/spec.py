@@ -8,8 +8,8 @@ from typing import Any
 from intra_search.config.domains import Domain
 from intra_search.config.settings import with_overrides
 from intra_search.config.space import Space
+from intra_search.distill.loss import active_terms
 from intra_search.distill.needs import Need
-from intra_search.distill.objective import active_terms
 from intra_search.distill.terms.table import TERMS
 from intra_search.errors import SpaceError
 

@@ -24,7 +24,7 @@ class Checkpoint(NamedTuple):
     network: dict[str, Any]
     """State dict of the network alone; all that evaluation and `init` need."""
     training: dict[str, Any]
-    """State dicts of objective and optimizer."""
+    """State dicts of student loss (under "objective", its name in older checkpoints) and optimizer."""
     about: dict[str, Any]
     """Network's name and options, classes, input size, history up to this epoch, settings, versions."""
 

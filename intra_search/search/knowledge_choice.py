@@ -3,12 +3,12 @@
 import random
 from typing import Any, Literal, NamedTuple
 
+from intra_search.cluster.capacity import Cluster
 from intra_search.config.settings import StudySettings
 from intra_search.config.space import Space
 from intra_search.config.study_file import StudyPlan
+from intra_search.distill.loss import needs_of
 from intra_search.distill.needs import Need
-from intra_search.distill.objective import needs_of
-from intra_search.search.cluster import Cluster
 from intra_search.search.halving import rungs
 from intra_search.search.preparation import Observer, Teacher
 from intra_search.store.study_folder import StudyFolder

@@ -7,17 +7,17 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import nn
 
+from intra_search.cluster.capacity import Cluster
 from intra_search.config.settings import StudySettings, with_overrides
 from intra_search.config.space import Space
 from intra_search.config.study_file import StudyPlan
+from intra_search.distill.loss import active_terms
 from intra_search.distill.needs import Need
-from intra_search.distill.objective import active_terms
 from intra_search.errors import CheckpointError
 from intra_search.networks.build import NetworkRecipe
 from intra_search.networks.checkpoint import Checkpoint, save_checkpoint
 from intra_search.networks.released import is_file, load_released
 from intra_search.scenes.scene_set import open_scenes
-from intra_search.search.cluster import Cluster
 from intra_search.store.bundle import read_bundle, write_bundle
 from intra_search.store.ledger import HistoryRow, best_epoch, checkpoint_name, find_checkpoint, score_text
 from intra_search.store.storage import Storage

@@ -4,6 +4,9 @@ import functools
 from collections.abc import Callable
 from typing import Protocol
 
+from intra_search.cluster.capacity import Cluster
+from intra_search.cluster.client import run_on_head
+from intra_search.cluster.connect import connected, on_interrupt
 from intra_search.config.settings import StudySettings
 from intra_search.config.study_file import StudyPlan
 from intra_search.errors import CheckpointError, SettingError, StudyError
@@ -13,7 +16,6 @@ from intra_search.networks.checkpoint import read_checkpoint_about
 from intra_search.networks.released import depth_of, imagenet_state, is_file
 from intra_search.scenes.check import check_scenes
 from intra_search.scenes.scene_set import SceneSet, open_scenes
-from intra_search.search.cluster import Cluster, connected, run_on_head
 from intra_search.search.conductor import Conductor, Event
 from intra_search.search.knowledge_choice import knowledge_mode
 from intra_search.search.mirrors import OptunaMirror, TensorBoardMirror
@@ -102,7 +104,7 @@ class _Search:
         from intra_search.search.tuner import run_trials
 
         settings = self._plan.settings
-        cluster.on_interrupt(self.conductor.drain, self._observer.note)
+        on_interrupt(self.conductor.drain, self._observer.note)
         observer = _LeavingObserver(self._observer, self._leave_if_interrupted)
         ensure_baselines(self._folder, self._plan, cluster, observer)
         teacher, knowledge = None, None
@@ -119,7 +121,7 @@ class _Search:
             "teacher": teacher.checkpoint if teacher else "",
         }
         self._optuna.rebuild(self.conductor.records.values(), self.conductor.histories)
-        run_trials(self.conductor, settings.resources, job, cluster.max_concurrent(settings))
+        run_trials(self.conductor, settings, job, cluster)
         self._tensorboard.close()
         self._check.finish(self.conductor.records.values())
         if not self._check.has_stopped:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from intra_search.config.settings import StudySettings
 from intra_search.config.space import Space
-from intra_search.distill.objective import active_terms
+from intra_search.distill.loss import active_terms
 from intra_search.errors import StudyError
 from intra_search.search.halving import best_until
 from intra_search.search.preparation import PlainStudent, Teacher

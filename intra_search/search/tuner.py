@@ -17,7 +17,8 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from intra_search.config.settings import ResourcesSettings, parse_settings
+from intra_search.cluster.capacity import TRIAL_CPUS, Cluster
+from intra_search.config.settings import StudySettings, parse_settings
 from intra_search.errors import IntraSearchError, StorageError
 from intra_search.search.conductor import Assignment, Conductor, TrialReport
 from intra_search.store.ledger import trial_folder
@@ -30,11 +31,9 @@ if TYPE_CHECKING:
 
 OVER = "over"
 """Key of the last word of a trial of several workers."""
-TRIAL_CPUS = 0.01
-"""CPUs that a trial of several workers holds beside its workers'."""
 
 
-def run_trials(conductor: Conductor, resources: ResourcesSettings, job: dict[str, Any], max_concurrent: int) -> None:
+def run_trials(conductor: Conductor, settings: StudySettings, job: dict[str, Any], cluster: Cluster) -> None:
     """Runs the conductor's trials on the connected cluster until it hands out no more.
 
     Args:
@@ -45,7 +44,8 @@ def run_trials(conductor: Conductor, resources: ResourcesSettings, job: dict[str
     """
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the ledger and its mirrors log
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # ours finishes the epoch first
-    gpus = gpus_of_worker(resources)
+    resources = settings.resources
+    max_concurrent, gpus = cluster.max_concurrent(settings), cluster.trial_gpus / resources.workers
     if resources.workers > 1:
         # The group's placement group comes on top of what the trial itself holds, and 0 CPU is refused.
         trainable = tune.with_resources(group_trial, {"CPU": TRIAL_CPUS})
@@ -90,14 +90,6 @@ def _ours_within(error: BaseException) -> IntraSearchError | None:
     while cause is not None and not isinstance(cause, IntraSearchError):
         cause = cause.__cause__ or cause.__context__
     return cause
-
-
-def gpus_of_worker(resources: ResourcesSettings) -> float:
-    """GPUs that a worker asks for, from the settings and what the cluster has; a share for one-worker trials."""
-    per_worker = resources.gpus_per_worker
-    if per_worker == "auto":
-        per_worker = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
-    return per_worker / resources.trials_per_gpu if resources.workers == 1 else per_worker
 
 
 class StudentTrainable(tune.Trainable):  # type: ignore[misc]

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from intra_search.distill.loss import needs_of
 from intra_search.distill.needs import Need, teacher_answers
-from intra_search.distill.objective import needs_of
 from intra_search.knowledge.answering import stored_forms
 from intra_search.knowledge.shards import open_shard, write_shard
 from intra_search.networks.input import normalise

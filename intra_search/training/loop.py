@@ -12,8 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from intra_search.config.seeding import derived_seed
 from intra_search.config.settings import StudySettings
+from intra_search.distill.loss import StudentLoss, StudentLossResult, needs_of
 from intra_search.distill.needs import teacher_answers
-from intra_search.distill.objective import Objective, ObjectiveResult, needs_of
 from intra_search.knowledge.reader import open_knowledge
 from intra_search.knowledge.source import scene_hashes
 from intra_search.networks.build import NetworkRecipe, build_network
@@ -51,22 +51,22 @@ _opened = functools.lru_cache(maxsize=2)(open_scenes)
 
 
 class TrainingStep(nn.Module):
-    """Network and objective as one module, so that DDP reduces the gradients of both."""
+    """Network and student loss as one module, so that DDP reduces the gradients of both."""
 
-    def __init__(self, network: nn.Module, objective: Objective, placement: Placement, world: World) -> None:
+    def __init__(self, network: nn.Module, student_loss: StudentLoss, placement: Placement, world: World) -> None:
         super().__init__()
         self.network = network
-        self.objective = objective
+        self.student_loss = student_loss
         self._placement = placement
         self._world = world
 
     def forward(
         self, images: Tensor, labels: Tensor, existence: Tensor, answers: Mapping[str, Tensor], progress: float
-    ) -> ObjectiveResult:
+    ) -> StudentLossResult:
         with self._placement.autocast():
             output = self.network(normalise(images))
-        # The objective computes in float32: moments and log-softmax lose too much in bfloat16.
-        result: ObjectiveResult = self.objective(
+        # The student loss is computed in float32: moments and log-softmax lose too much in bfloat16.
+        result: StudentLossResult = self.student_loss(
             output,
             labels,
             answers,
@@ -99,10 +99,10 @@ class Training:
         self._recipe = network_recipe(job.purpose, job.settings, self._train_scenes)
         self.network = self._recipe.build()
         self._teacher = self._live_teacher()
-        self._objective = self._build_objective()
+        self._student_loss = self._build_student_loss()
         self._start_weights()
         self._step = self._parallel_step()
-        parameters = [*self.network.parameters(), *self._objective.parameters()]
+        parameters = [*self.network.parameters(), *self._student_loss.parameters()]
         self._optimizer = build_optimizer(parameters, job.training)
         self._resume()
         check_agreed("their newest checkpoint's epoch", len(self.history), world)
@@ -119,7 +119,7 @@ class Training:
 
     @property
     def num_parameters(self) -> int:
-        """Weights of the network, without the objective's adapters."""
+        """Weights of the network, without the adapters of the student loss."""
         return sum(parameter.numel() for parameter in self.network.parameters())
 
     def run_epoch(self) -> HistoryRow:
@@ -163,14 +163,14 @@ class Training:
         last = {f"weight/{name}": float(weight) for name, weight in weights.items()}
         return {f"train/{name}": mean for name, mean in means.items()} | last | {"learning_rate": rate}
 
-    def _train_step(self, batch: Batch, progress: float) -> ObjectiveResult:
+    def _train_step(self, batch: Batch, progress: float) -> StudentLossResult:
         images, labels = self._place.images(batch["images"]), self._place.labels(batch["labels"])
         existence = batch["existence"].to(self._place.device, non_blocking=True)
         answers = {key: answer.to(self._place.device, non_blocking=True) for key, answer in batch["answers"].items()}
         if self._teacher is not None:
             answers = self._ask_teacher(images, labels)
         self._optimizer.zero_grad(set_to_none=True)
-        result: ObjectiveResult = self._step(images, labels, existence, answers, progress)
+        result: StudentLossResult = self._step(images, labels, existence, answers, progress)
         result.loss.backward()  # type: ignore[no-untyped-call]
         limit = self.job.training.clip_gradient_norm
         if limit is not None:
@@ -193,12 +193,12 @@ class Training:
             names = ", ".join(f"train/{name}" for name in broken) or "a loss on another worker"
             raise DivergedError(f"{names} is not finite at epoch {epoch + 1}, step {step + 1}")
 
-    def _build_objective(self) -> Objective:
+    def _build_student_loss(self) -> StudentLoss:
         settings = self.job.settings
         distill = settings.distill
         if self.job.purpose == "teacher":
             distill = distill.model_copy(update={"enabled": False})
-        return Objective(
+        return StudentLoss(
             distill,
             self.job.training,
             num_classes=self._recipe.num_classes,
@@ -229,7 +229,7 @@ class Training:
         network = self._place.network(self.network)
         if self.job.training.compile:
             network = torch.compile(network)  # type: ignore[assignment]
-        step = TrainingStep(network, self._objective.to(self._place.device), self._place, self._world)
+        step = TrainingStep(network, self._student_loss.to(self._place.device), self._place, self._world)
         if self._world.size == 1:
             return step
         # Every step runs the same graph.
@@ -257,13 +257,13 @@ class Training:
         if checkpoint is None:
             return
         self.network.load_state_dict(checkpoint.network)
-        self._objective.load_state_dict(checkpoint.training["objective"])
+        self._student_loss.load_state_dict(checkpoint.training["objective"])
         self._optimizer.load_state_dict(checkpoint.training["optimizer"])
         self.history = checkpoint.history
 
     def _save(self) -> None:
         about = checkpoint_about(self.job, self._recipe, self._train_scenes, self.history)
-        state = {"objective": self._objective.state_dict(), "optimizer": self._optimizer.state_dict()}
+        state = {"objective": self._student_loss.state_dict(), "optimizer": self._optimizer.state_dict()}
         epoch = len(self.history)
         folder = self.job.output_folder
         save_checkpoint(self._storage, folder, epoch, Checkpoint(self.network.state_dict(), state, about))

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from intra_search.config.settings import StudySettings, parse_settings, with_overrides
 from intra_search.config.study_file import load_study
-from intra_search.distill.objective import needs_of
+from intra_search.distill.loss import needs_of
 from intra_search.knowledge.answering import ShardWriter, plan_extraction
 from intra_search.knowledge.estimate import answer_bytes
 from intra_search.knowledge.reader import open_knowledge

@@ -1,4 +1,4 @@
-"""Contract of every term in the table, through the objective and alone."""
+"""Contract of every term in the table, through the student loss and alone."""
 
 import itertools
 import sys
@@ -13,8 +13,8 @@ from torch.func import functional_call
 from torch.testing import assert_close
 
 from intra_search.config.settings import DistillSettings, StudySettings, with_overrides
+from intra_search.distill.loss import TERMS, needs_of
 from intra_search.distill.needs import teacher_answers
-from intra_search.distill.objective import TERMS, needs_of
 from intra_search.distill.term import RelationTerm, Term, TermContext
 from intra_search.errors import KnowledgeError, SettingError
 from intra_search.networks import NetworkOutput

@@ -15,8 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
 
 from intra_search.config.settings import StudySettings, with_overrides
+from intra_search.distill.loss import StudentLoss, StudentLossResult
 from intra_search.distill.needs import teacher_answers
-from intra_search.distill.objective import Objective, ObjectiveResult
 from intra_search.distill.terms.table import TERMS
 from intra_search.networks import NetworkOutput, build_network
 
@@ -48,7 +48,7 @@ class Step(nn.Module):
         overrides |= {"distill.layers": [["block2", "block2"], ["block3", "block3"]]}
         overrides |= {f"distill.{path}": value for path, value in VARIANTS[variant].items()}
         settings = with_overrides(StudySettings(), overrides)
-        self.objective = Objective(
+        self.student_loss = StudentLoss(
             settings.distill,
             settings.training,
             num_classes=K,
@@ -59,8 +59,8 @@ class Step(nn.Module):
         self.rank = rank
         self.world_size = world_size
 
-    def forward(self, images: Tensor, labels: Tensor, answers: dict[str, Tensor]) -> ObjectiveResult:
-        return self.objective(
+    def forward(self, images: Tensor, labels: Tensor, answers: dict[str, Tensor]) -> StudentLossResult:
+        return self.student_loss(
             self.network(images),
             labels,
             answers,
@@ -88,7 +88,7 @@ def run(rank: int, world_size: int, variant: str) -> dict[str, Tensor]:
         name: torch.randn(4, channels, 4, 6, generator=generator) for name, channels in TEACHER_CHANNELS.items()
     }
     teacher = NetworkOutput(torch.randn(4, K, 32, 48, generator=generator), features)
-    answers = teacher_answers(step.objective.needs(), teacher, labels, K)
+    answers = teacher_answers(step.student_loss.needs(), teacher, labels, K)
     own = SHARES[world_size][rank]
     module = DistributedDataParallel(step) if world_size > 1 else step
     result = module(images[own], labels[own], {key: value[own] for key, value in answers.items()})
@@ -100,7 +100,7 @@ def run(rank: int, world_size: int, variant: str) -> dict[str, Tensor]:
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     expected = run_all(0, 1)
-    assert sum("gradient objective" in key for key in expected) >= 3  # adapters
+    assert sum("gradient student_loss" in key for key in expected) >= 3  # adapters
     workers = [
         subprocess.Popen([sys.executable, __file__, str(rank), str(tmp_path)], stderr=subprocess.PIPE)
         for rank in range(2)

@@ -10,8 +10,8 @@ from torch.testing import assert_close
 
 from intra_search.config.distill import KDSettings
 from intra_search.config.settings import StudySettings, with_overrides
+from intra_search.distill.loss import StudentLoss, StudentLossResult
 from intra_search.distill.needs import teacher_answers
-from intra_search.distill.objective import Objective, ObjectiveResult
 from intra_search.distill.weighting import scheduled_weight
 from intra_search.errors import SettingError
 from intra_search.networks import NetworkOutput, build_network
@@ -37,7 +37,7 @@ def test_schedules_by_hand(schedule: str, expected: list[float]) -> None:
 
 
 class Case:
-    """A student, a teacher and an objective; `step` runs one training step's forward pass."""
+    """A student, a teacher and a student loss; `step` runs one training step's forward pass."""
 
     def __init__(self, **overrides: Any) -> None:
         settings = with_overrides(StudySettings(), {f"distill.{path}": value for path, value in overrides.items()})
@@ -47,7 +47,7 @@ class Case:
         self.images = torch.randn(2, 3, 32, 48)
         # Larger than the deepest cells: with every class in every cell all regions are one, and the affinity is 0.
         self.labels = torch.randint(0, K, (2, 2, 3)).repeat_interleave(16, dim=1).repeat_interleave(16, dim=2)
-        self.objective = Objective(
+        self.student_loss = StudentLoss(
             settings.distill,
             settings.training,
             num_classes=K,
@@ -57,10 +57,12 @@ class Case:
         )
         self.output: NetworkOutput = self.student(self.images)
 
-    def step(self, progress: float = 0.0, all_reduce: Callable[[Tensor], Tensor] = identity) -> ObjectiveResult:
-        answers = teacher_answers(self.objective.needs(), self.teacher(self.images), self.labels, K)
+    def step(self, progress: float = 0.0, all_reduce: Callable[[Tensor], Tensor] = identity) -> StudentLossResult:
+        answers = teacher_answers(self.student_loss.needs(), self.teacher(self.images), self.labels, K)
         self.output = self.student(self.images)
-        return self.objective(self.output, self.labels, answers, all_reduce=all_reduce, world_size=1, progress=progress)
+        return self.student_loss(
+            self.output, self.labels, answers, all_reduce=all_reduce, world_size=1, progress=progress
+        )
 
 
 LAYERS = {"layers": [["block2", "block2"], ["block3", "block3"]], "attention.weight": 0.0}
@@ -103,7 +105,7 @@ def test_ratios_are_kept_after_the_measured_steps_and_over_a_restart() -> None:
             parameter.mul_(1.5)
     second = case.step(all_reduce=count).weights["affinity"]
     assert second != first
-    state = case.objective.state_dict()
+    state = case.student_loss.state_dict()
     assert {key for key in state if key.startswith("balance")} == {"balance.squares", "balance.steps"}
     with torch.no_grad():
         for parameter in case.student.parameters():
@@ -112,16 +114,16 @@ def test_ratios_are_kept_after_the_measured_steps_and_over_a_restart() -> None:
     assert len(calls) == 2 + 2 + 1  # the second all-reduce is spared once all is measured
 
     restarted = Case(**LAYERS, balance="gradient", balance_steps=2)
-    restarted.objective.load_state_dict(state)
+    restarted.student_loss.load_state_dict(state)
     assert restarted.step().weights["affinity"] == second
 
 
 def test_evaluation_measures_nothing() -> None:
     case = Case(**LAYERS, balance="gradient")
-    case.objective.eval()
+    case.student_loss.eval()
     assert case.step().weights["affinity"].item() == pytest.approx(0.1)  # a ratio of 1 as long as nothing is known
-    assert case.objective.balance is not None
-    assert case.objective.balance.steps == 0
+    assert case.student_loss.balance is not None
+    assert case.student_loss.balance.steps == 0
 
 
 def test_a_feature_outside_the_graph_is_named() -> None:
@@ -141,6 +143,6 @@ def test_a_feature_outside_the_graph_is_named() -> None:
 
 def test_a_weight_of_zero_builds_nothing_whatever_its_schedule() -> None:
     case = Case(**LAYERS, **{"affinity.weight": 0.0, "affinity.schedule": "warmup", "fitnet.weight": 0.0})
-    assert not list(case.objective.terms)
-    assert not case.objective.needs()
-    assert not list(case.objective.parameters())
+    assert not list(case.student_loss.terms)
+    assert not case.student_loss.needs()
+    assert not list(case.student_loss.parameters())

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from intra_search.config.settings import StudySettings, with_overrides
-from intra_search.distill.objective import ObjectiveResult
+from intra_search.distill.loss import StudentLossResult
 from intra_search.store.ledger import HistoryRow, checkpoint_name
 from intra_search.training.batches import Batch
 from intra_search.training.job import TrainingJob, student_job, teacher_job
@@ -62,7 +62,7 @@ def _one_epoch(job: TrainingJob, world: World) -> Run:
     curve, gradients = [], []
     train_step = training._train_step
 
-    def noted_step(batch: Batch, progress: float) -> ObjectiveResult:
+    def noted_step(batch: Batch, progress: float) -> StudentLossResult:
         result = train_step(batch, progress)
         shares = {**result.parts, "loss": result.loss.detach() / world.size}
         gradients.append(

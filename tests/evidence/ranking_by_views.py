@@ -34,7 +34,7 @@ from scipy.stats import kendalltau
 
 from intra_search.config.seeding import derived_seed
 from intra_search.config.settings import StudySettings, parse_settings, with_overrides
-from intra_search.distill.objective import needs_of
+from intra_search.distill.loss import needs_of
 from intra_search.knowledge.answering import ShardWriter, plan_extraction
 from intra_search.knowledge.store import Making
 from intra_search.networks.placement import place

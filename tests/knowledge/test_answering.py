@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from intra_search.config.settings import StudySettings, with_overrides
-from intra_search.distill.objective import needs_of
+from intra_search.distill.loss import needs_of
 from intra_search.errors import KnowledgeError, StorageError
 from intra_search.knowledge.answering import ShardWriter, plan_extraction
 from intra_search.knowledge.source import source_of

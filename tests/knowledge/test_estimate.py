@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from intra_search.config.settings import StudySettings, parse_settings, with_overrides
-from intra_search.distill.objective import needs_of
+from intra_search.distill.loss import needs_of
 from intra_search.distill.terms.table import TERMS
 from intra_search.knowledge.estimate import Bill, answer_bytes, excess
 from intra_search.knowledge.store import read_manifest

@@ -10,8 +10,8 @@ from intra_search.config.domains import Domain
 from intra_search.config.settings import with_overrides
 from intra_search.config.space import Point, Space
 from intra_search.config.study_file import parse_study
+from intra_search.distill.loss import needs_of
 from intra_search.distill.needs import Need
-from intra_search.distill.objective import needs_of
 from intra_search.errors import SpaceError
 from intra_search.knowledge.spec import needs_of_space
 

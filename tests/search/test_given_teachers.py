@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import torch
 
+from intra_search.cluster.capacity import Cluster
 from intra_search.config.settings import StudySettings, with_overrides
 from intra_search.config.study_file import StudyPlan, parse_study
 from intra_search.errors import CheckpointError
 from intra_search.networks.build import NetworkRecipe
 from intra_search.networks.checkpoint import load_network
 from intra_search.scenes.scene_set import open_scenes
-from intra_search.search.cluster import Cluster
 from intra_search.search.preparation import PlainStudent, check_released, ensure_plain, ensure_teacher
 from intra_search.selection.pick import device_seconds
 from intra_search.store.storage import Storage

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from intra_search.cluster.capacity import Cluster
 from intra_search.config.study_file import StudyPlan, parse_study
 from intra_search.errors import SettingError
 from intra_search.knowledge.spec import needs_of_space
 from intra_search.search import knowledge_choice
-from intra_search.search.cluster import Cluster
 from intra_search.search.knowledge_choice import (
     Amount,
     choose,

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import ray
 
+from intra_search.cluster.client import CLIENT_ATTEMPTS, _connect_client
 from intra_search.errors import ClusterError
-from intra_search.search.cluster import CLIENT_ATTEMPTS, _connect_client
 
 LOST = "Initialization failure from server:\nRuntimeError: Starting Ray client server failed. See the logs."
 

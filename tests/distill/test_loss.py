@@ -1,4 +1,4 @@
-"""The objective: hand values, building, and the arithmetic that makes many workers equal one."""
+"""The student loss: hand values, building, and the arithmetic that makes many workers equal one."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from intra_search.config.settings import StudySettings, with_overrides
+from intra_search.distill.loss import TERMS, StudentLoss, StudentLossResult, cross_entropy, needs_of
 from intra_search.distill.needs import GraphNeed, MapNeed, RegionForm, teacher_answers
-from intra_search.distill.objective import TERMS, Objective, ObjectiveResult, cross_entropy, needs_of
 from intra_search.errors import SettingError
 from intra_search.networks import NetworkOutput
 
@@ -21,9 +21,9 @@ def identity(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def build(num_classes: int = 4, *, ignored_class: bool = False, **overrides: Any) -> Objective:
+def build(num_classes: int = 4, *, ignored_class: bool = False, **overrides: Any) -> StudentLoss:
     settings = with_overrides(StudySettings(), {path.replace("__", "."): value for path, value in overrides.items()})
-    return Objective(
+    return StudentLoss(
         settings.distill,
         settings.training,
         num_classes=num_classes,
@@ -53,9 +53,9 @@ def draw_labels() -> Tensor:
     return labels
 
 
-def run(objective: Objective, student: NetworkOutput, teacher: NetworkOutput, labels: Tensor) -> ObjectiveResult:
-    answers = teacher_answers(objective.needs(), teacher, labels, 4)
-    return objective(student, labels, answers, all_reduce=identity, world_size=1)
+def run(student_loss: StudentLoss, student: NetworkOutput, teacher: NetworkOutput, labels: Tensor) -> StudentLossResult:
+    answers = teacher_answers(student_loss.needs(), teacher, labels, 4)
+    return student_loss(student, labels, answers, all_reduce=identity, world_size=1)
 
 
 def test_cross_entropy_by_hand() -> None:
@@ -79,25 +79,25 @@ def test_class_weights_follow_the_settings() -> None:
 
 
 def test_loss_is_the_weighted_sum_of_its_parts() -> None:
-    objective = build(distill__affinity__weight=0.25, distill__attention__weight=2.0)
-    result = run(objective, output(1), output(2), draw_labels())
+    student_loss = build(distill__affinity__weight=0.25, distill__attention__weight=2.0)
+    result = run(student_loss, output(1), output(2), draw_labels())
     parts = {name: value.item() for name, value in result.parts.items()}
     assert set(parts) == {"ce", "affinity", "attention"}
     assert result.loss.item() == pytest.approx(parts["ce"] + 0.25 * parts["affinity"] + 2 * parts["attention"])
 
 
 def test_only_what_has_weight_is_built_and_asked_for() -> None:
-    objective = build(distill__affinity__weight=0.0)
-    assert list(objective.terms) == ["attention"]
-    assert objective.needs() == {MapNeed("block3"), MapNeed("block5")}
-    assert list(run(objective, output(1), output(2), draw_labels()).parts) == ["ce", "attention"]
+    student_loss = build(distill__affinity__weight=0.0)
+    assert list(student_loss.terms) == ["attention"]
+    assert student_loss.needs() == {MapNeed("block3"), MapNeed("block5")}
+    assert list(run(student_loss, output(1), output(2), draw_labels()).parts) == ["ce", "attention"]
 
 
 def test_disabled_distillation_is_plain_training() -> None:
-    objective = build(distill__enabled=False)
-    assert not objective.terms
-    assert not objective.needs()
-    result = objective(output(1), draw_labels(), {}, all_reduce=identity, world_size=1)
+    student_loss = build(distill__enabled=False)
+    assert not student_loss.terms
+    assert not student_loss.needs()
+    result = student_loss(output(1), draw_labels(), {}, all_reduce=identity, world_size=1)
     assert result.loss.item() == pytest.approx(result.parts["ce"].item())
 
 
@@ -108,14 +108,14 @@ def test_needs_of_the_paper_recipe() -> None:
 
 def test_two_workers_equal_one() -> None:
     """Losses and gradients of the parts, averaged as DDP averages, are those of the whole; one part has no region."""
-    objective = build()
+    student_loss = build()
     teacher, labels = output(2), draw_labels()
     student = output(1)
     leaves = [tensor.requires_grad_() for tensor in (student.logits, *map(student.features.get, ("block2", "block3")))]
-    whole = run(objective, student, teacher, labels)
+    whole = run(student_loss, student, teacher, labels)
     expected = torch.autograd.grad(whole.loss, leaves)
 
-    answers = teacher_answers(objective.needs(), teacher, labels, 4)
+    answers = teacher_answers(student_loss.needs(), teacher, labels, 4)
     slices = (slice(0, 3), slice(3, 4))
     counts: list[Tensor] = []
 
@@ -123,9 +123,9 @@ def test_two_workers_equal_one() -> None:
         counts.append(tensor)
         return tensor
 
-    def share(where: slice, all_reduce: Any) -> ObjectiveResult:
+    def share(where: slice, all_reduce: Any) -> StudentLossResult:
         own = {key: value[where] for key, value in answers.items()}
-        return objective(part(student, where), labels[where], own, all_reduce=all_reduce, world_size=2)
+        return student_loss(part(student, where), labels[where], own, all_reduce=all_reduce, world_size=2)
 
     for where in slices:
         share(where, record)
@@ -169,8 +169,8 @@ def test_mismatched_sizes_are_named() -> None:
 
 
 def test_relations_over_workers_need_the_rank() -> None:
-    objective = build(distill__irg__weight=1.0)
+    student_loss = build(distill__irg__weight=1.0)
     teacher, labels = output(2), draw_labels()
-    answers = teacher_answers(objective.needs(), teacher, labels, 4)
+    answers = teacher_answers(student_loss.needs(), teacher, labels, 4)
     with pytest.raises(ValueError, match="pass rank"):
-        objective(output(1), labels, answers, all_reduce=identity, world_size=2)
+        student_loss(output(1), labels, answers, all_reduce=identity, world_size=2)

@@ -1,4 +1,4 @@
-"""The objective: the task's cross-entropy plus the weighted terms, divided by counts over the global batch."""
+"""The student loss: the task's cross-entropy plus the weighted terms, divided by counts over the global batch."""
 
 # B images, K classes, H W label height and width
 
@@ -20,7 +20,7 @@ from intra_search.errors import SettingError
 from intra_search.networks.output import EXISTENCE, NetworkOutput
 
 
-class ObjectiveResult(NamedTuple):
+class StudentLossResult(NamedTuple):
     """What one step yields."""
 
     loss: Tensor
@@ -42,7 +42,7 @@ def needs_of(settings: DistillSettings) -> frozenset[Need]:
     return frozenset(need for name in active_terms(settings) for need in TERMS[name].needs_of(settings))
 
 
-class Objective(nn.Module):
+class StudentLoss(nn.Module):
     """Cross-entropy, the existence loss of networks with that branch, and the terms. Only terms whose weight ever rises
     above 0 are built.
 
@@ -102,7 +102,7 @@ class Objective(nn.Module):
         rank: int | None = None,
         progress: float = 0.0,
         existence: Tensor | None = None,
-    ) -> ObjectiveResult:
+    ) -> StudentLossResult:
         """Loss of one step.
 
         Args:
@@ -119,12 +119,12 @@ class Objective(nn.Module):
         results = {"ce": cross_entropy(student.logits, labels, self.class_weights)}
         if EXISTENCE in student.features:
             if existence is None:
-                raise ValueError("the network has an existence branch: pass the flags of its lanes to the objective")
+                raise ValueError("the network has an existence branch: pass the flags of its lanes to the student loss")
             results[EXISTENCE] = existence_loss(student.features[EXISTENCE], existence)
         for name, term in self.terms.items():
             if isinstance(term, RelationTerm):
                 if rank is None and world_size > 1:  # else every worker would take itself for the first
-                    raise ValueError(f"the term {name} relates images of all workers: pass rank to the objective")
+                    raise ValueError(f"the term {name} relates images of all workers: pass rank to the student loss")
                 results[name] = term.related(student, answers, Workers(all_reduce, world_size, rank or 0))
             else:
                 results[name] = term(student, answers, labels)
@@ -136,7 +136,7 @@ class Objective(nn.Module):
             loss = loss + world_size * self._existence_weight * values[EXISTENCE]
         for name, weight in weights.items():
             loss = loss + world_size * weight.to(values[name].dtype) * values[name]
-        return ObjectiveResult(loss, {name: value.detach() for name, value in values.items()}, weights)
+        return StudentLossResult(loss, {name: value.detach() for name, value in values.items()}, weights)
 
     def _weights(
         self,
