@@ -22,7 +22,11 @@ LAYERS = (
 RAY_FILES = {
     "knowledge/extraction.py",
     "training/worker.py",
-    "search/tuner.py",
+    "search/tune/run.py",
+    "search/tune/searcher.py",
+    "search/tune/scheduler.py",
+    "search/tune/single.py",
+    "search/tune/group.py",
     "cluster/connect.py",
     "cluster/client.py",
 }

@@ -71,14 +71,13 @@ def run(
         return
     if not study:
         raise typer.BadParameter("needed unless --dry-run is given", param_hint="--study")
-    from intra_search.report.terminal import LiveObserver, print_pick, print_ranking, tensorboard_hint
-    from intra_search.search.study import run_study
+    from intra_search.report.terminal import Terminal, print_pick, print_ranking, tensorboard_hint
     from intra_search.selection.pick import pick
     from intra_search.store.study_folder import StudyFolder
+    from intra_search.study.run import run_study
 
-    search = plan.settings.search
-    with LiveObserver(console, search.num_trials, plan.settings.training.epochs, search.objectives[0]) as observer:
-        run_study(study, plan, observer, address=address or None, takeover=takeover)
+    with Terminal(console, plan.settings) as terminal:
+        run_study(study, plan, terminal, address=address or None, takeover=takeover)
     folder = StudyFolder(study)
     print_ranking(console, folder)
     print_pick(console, folder, pick(folder))
@@ -104,8 +103,8 @@ def status(study: StudyArgument, as_json: JsonOption = False) -> None:
     spent = ", ".join(f"{purpose} {seconds:.0f}" for purpose, seconds in found["device_seconds"].items())
     typer.echo(f"device seconds: {spent}")
     if found["best"] is not None:
-        values = ", ".join(f"{name} {value:.4f}" for name, value in found["best"]["objectives"].items())
-        typer.echo(f"best: trial {found['best']['trial']}, epoch {found['best']['epoch']}, {values}")
+        text = folder.objectives.text(found["best"]["objectives"])
+        typer.echo(f"best: trial {found['best']['trial']}, epoch {found['best']['epoch']}, {text}")
 
 
 @app.command()

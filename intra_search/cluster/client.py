@@ -10,15 +10,16 @@ from ray.util.queue import Empty, Queue
 
 from intra_search.cluster.connect import check_listening
 from intra_search.errors import ClusterError
+from intra_search.store.events import Tell
 
 CLIENT_ATTEMPTS = 5
 
 
-def run_on_head(address: str, function: Callable[[Any], None], observer: Any) -> None:
-    """Runs `function(observer)` as a task on the cluster behind a Ray client address (`ray://...`).
+def run_on_head(address: str, function: Callable[[Tell], None], tell: Tell) -> None:
+    """Runs `function(tell)` as a task on the cluster behind a Ray client address (`ray://...`).
 
     A client cannot hold a search: Tune would run on the cluster and the ledger's only writer here. So the whole driver
-    goes there, this package with it, and the observer's calls come back through a queue. SIGINT once lets the study
+    goes there, this package with it, and its events come back through a queue. SIGINT once lets the study
     leave after the epoch, twice ends it.
     """
     check_listening(address)
@@ -26,7 +27,7 @@ def run_on_head(address: str, function: Callable[[Any], None], observer: Any) ->
     try:
         queue = Queue(actor_options={"num_cpus": 0})
         task = ray.remote(_told_through_queue).options(num_cpus=0, max_retries=0).remote(function, queue)
-        _relay(queue, task, observer)
+        _relay(queue, task, tell)
     finally:
         ray.shutdown()
 
@@ -50,15 +51,14 @@ def _connect_client(address: str) -> None:
             raise ClusterError(f"--address {address}", "must be a running Ray cluster", str(error), remedy) from None
 
 
-def _relay(queue: Any, task: Any, observer: Any) -> None:
+def _relay(queue: Any, task: Any, tell: Tell) -> None:
     interrupted = False
     while True:
         try:
             event = queue.get(timeout=1.0)
             if event is None:
                 break
-            name, arguments = event
-            getattr(observer, name)(*arguments)
+            tell(event)
         except Empty:
             if ray.wait([task], timeout=0)[0]:
                 break
@@ -75,27 +75,8 @@ def _relay(queue: Any, task: Any, observer: Any) -> None:
         raise error.cause from None
 
 
-def _told_through_queue(function: Callable[[Any], None], queue: Any) -> None:
+def _told_through_queue(function: Callable[[Tell], None], queue: Any) -> None:
     try:
-        function(_QueueObserver(queue))
+        function(queue.put)
     finally:
         queue.put(None)
-
-
-class _QueueObserver:
-    """An observer on the cluster whose calls are made again by `_relay`."""
-
-    def __init__(self, queue: Any) -> None:
-        self._queue = queue
-
-    def note(self, *arguments: Any) -> None:
-        self._queue.put(("note", arguments))
-
-    def teacher_epoch(self, *arguments: Any) -> None:
-        self._queue.put(("teacher_epoch", arguments))
-
-    def extracted(self, *arguments: Any) -> None:
-        self._queue.put(("extracted", arguments))
-
-    def trial_event(self, *arguments: Any) -> None:
-        self._queue.put(("trial_event", arguments))

@@ -1,12 +1,13 @@
 """Fills the shards on a cluster: Ray tasks, as many at a time as it holds.
 
-Tasks rather than actors: a cluster that grows or shrinks needs no care, a lost machine's shard is tried again by Ray,
-and a process that Ray gives to the next task still holds the teacher.
+Tasks rather than actors: a cluster that grows or shrinks needs no care, and a process that Ray gives to the next task
+still holds the teacher. A shard whose task fails is tried again as long as the caller's policy says so.
 """
 
 import functools
 import time
 from collections.abc import Callable
+from typing import Any
 
 import ray
 
@@ -27,6 +28,7 @@ def extract(
     cpus: float,
     gpus: float,
     progress: Callable[[int, int, float], None],
+    failed: Callable[[int, Exception], None],
 ) -> str:
     """Stores what is missing and returns the store's URI. Shards that exist are kept: they are the unit of resume.
 
@@ -34,6 +36,8 @@ def extract(
         storage: the study's; `teacher` is the path of a checkpoint in it.
         cpus: of one task, as `gpus`.
         progress: called as `progress(done, total, seconds)` after each shard, with what that one took.
+        failed: called as `failed(shard, error)` when a shard's task has failed; returns if the shard is to be tried
+            again, else raises.
     """
 
     def making() -> Making:
@@ -41,12 +45,24 @@ def extract(
         return Making(max(1, int(cpus)), ray.get(amp.remote(settings.teacher.training.amp, use_gpu=gpus > 0)))
 
     plan = plan_extraction(storage, teacher, settings, needs, making)
-    task = ray.remote(_write_shard).options(num_cpus=cpus, num_gpus=gpus)
-    pending = [task.remote(storage.uri, teacher, settings, plan.making, gpus > 0, shard) for shard in plan.tasks]
+    # Whether a lost task is tried again is for the caller to say, so not for Ray.
+    task = ray.remote(_write_shard).options(num_cpus=cpus, num_gpus=gpus, max_retries=0)
+
+    def begin(shard: ShardTask) -> tuple[Any, ShardTask]:
+        return task.remote(storage.uri, teacher, settings, plan.making, gpus > 0, shard), shard
+
+    pending = dict(begin(shard) for shard in plan.tasks)
     total = plan.store.source.num_shards
     while pending:
-        (ready, *_), pending = ray.wait(pending)
-        progress(total - len(pending), total, ray.get(ready))
+        (ready, *_), _ = ray.wait(list(pending))
+        shard = pending.pop(ready)
+        try:
+            seconds = ray.get(ready)
+        except Exception as error:
+            failed(shard.shard, error)
+            pending |= [begin(shard)]
+        else:
+            progress(total - len(pending), total, seconds)
     plan.store.finish(plan.keys)
     return plan.store.storage.uri
 

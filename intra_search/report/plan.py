@@ -9,7 +9,7 @@ from rich.console import Console
 from intra_search.config.study_file import StudyPlan
 from intra_search.errors import IntraSearchError
 from intra_search.report.terminal import point_text
-from intra_search.search.halving import rungs
+from intra_search.search.stopping.halving import rungs
 from intra_search.store.study_folder import without_none
 
 NUM_SAMPLES = 5
@@ -45,7 +45,7 @@ def _knowledge_lines(plan: StudyPlan) -> list[str]:
     except IntraSearchError as error:
         return [f"# knowledge: not estimated without the data set: {error}"]
     from intra_search.knowledge.estimate import answer_bytes, estimated_bill, excess
-    from intra_search.search.knowledge_choice import distilling_share
+    from intra_search.study.knowledge_mode import distilling_share
 
     counts = {"num_classes": len(scenes.classes), "num_scenes": len(scenes)}
     bill = estimated_bill(settings, needs, **counts)

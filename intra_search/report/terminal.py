@@ -7,63 +7,87 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
+from intra_search.config.objectives import Objectives, value_text
+from intra_search.config.settings import StudySettings
 from intra_search.selection.pick import Pick, ranked
-from intra_search.store.ledger import HistoryRow, TrialRecord, score_text
+from intra_search.store.events import (
+    Event,
+    Note,
+    PlainStudentEpoch,
+    ShardStored,
+    TeacherEpoch,
+    TrialAsked,
+    TrialEnded,
+    TrialEvent,
+    TrialLaunched,
+    TrialReported,
+)
+from intra_search.store.ledger import HistoryRow, TrialRecord
 from intra_search.store.study_folder import StudyFolder
 
-STATE_STYLES = {
-    "done": "green",
-    "stopped": "yellow",
-    "failed": "red",
-    "running": "cyan",
-    "waiting": "dim",
-    "infeasible": "magenta",
-}
 MAX_LIVE_ROWS = 20
-BASELINES = {"background": "background only", "untrained": "untrained"}
 
 
-class LiveObserver:
-    """Shows a running study. On a terminal the trials stand in a table that is redrawn; else each event is a line."""
+class Terminal:
+    """Listens to a running study. On a terminal the trials stand in a table that is redrawn; else each event is a
+    line."""
 
-    def __init__(self, console: Console, num_trials: int, epochs: int, metric: str) -> None:
+    def __init__(self, console: Console, settings: StudySettings) -> None:
         self._console = console
-        self._num_trials = num_trials
-        self._epochs = epochs
-        self._metric = metric
+        self._num_trials = settings.search.num_trials
+        self._epochs = settings.training.epochs
+        self._objectives = Objectives.of(settings)
         self._records: dict[int, TrialRecord] = {}
         self._live: Live | None = None
 
-    def __enter__(self) -> "LiveObserver":
+    def __enter__(self) -> "Terminal":
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
 
-    def note(self, text: str) -> None:
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Note(text):
+                self._print(text)
+            case TeacherEpoch(row, epochs):
+                score = self._objectives.lead.text(row[self._objectives.lead.metric])
+                self._print(f"teacher epoch {row['epoch']}/{epochs}: {score}, {row['seconds']:.1f} s")
+            case PlainStudentEpoch(row, epochs):
+                score = value_text(row[self._objectives.lead.metric])
+                self._print(f"plain student epoch {row['epoch']}/{epochs}: {score}, {row['seconds']:.1f} s")
+            case ShardStored(stored, total):
+                self._print(f"knowledge: {stored} of {total} shards stored")
+            case _:
+                self._trial(event)
 
-    def teacher_epoch(self, row: HistoryRow, epochs: int) -> None:
-        score = f"{self._metric} {score_text(row[self._metric])}"
-        self.note(f"teacher epoch {row['epoch']}/{epochs}: {score}, {row['seconds']:.1f} s")
-
-    def extracted(self, shards: int, of: int) -> None:
-        self.note(f"knowledge: {shards} of {of} shards stored")
-
-    def trial_event(self, event: str, record: TrialRecord, history: list[HistoryRow]) -> None:
-        self._records[record.trial] = record
+    def _trial(self, event: TrialEvent) -> None:
+        self._records[event.record.trial] = event.record
         if self._console.is_terminal:
             self._redraw()
-        elif event == "launched":
-            verb = "resumed" if record.restarts else "started"
-            self.note(f"trial {record.trial} {verb}: {point_text(record.point)}")
-        elif event == "reported" and history:
-            value = history[-1].get(self._metric)
-            shown = "no value" if value is None else f"{self._metric} {value:.4f}"
-            self.note(f"trial {record.trial} epoch {len(history)}/{self._epochs}: {shown}")
-        elif event == "recorded":
-            self.note(f"trial {record.trial} {record.state}{_reason(record)}")
+            return
+        line = self._line(event)
+        if line:
+            self._print(f"trial {event.record.trial} {line}")
+
+    def _line(self, event: TrialEvent) -> str:
+        match event:
+            case TrialAsked(_):
+                return ""
+            case TrialLaunched(record):
+                return f"{'resumed' if record.restarts else 'started'}: {point_text(record.point)}"
+            case TrialReported(_, history):
+                return f"epoch {len(history)}/{self._epochs}: {self._shown(history[-1])}" if history else ""
+            case TrialEnded(record, _):
+                return f"{record.state}{_reason(record)}"
+
+    def _shown(self, row: HistoryRow) -> str:
+        scores = self._objectives.scores(row)
+        return "no value" if scores is None else self._objectives.text(scores)
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _redraw(self) -> None:
         if self._live is None:
@@ -75,23 +99,25 @@ class LiveObserver:
         summary = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
         newest = sorted(self._records.values(), key=lambda record: record.trial)[-MAX_LIVE_ROWS:]
         title = f"{len(self._records)} of {self._num_trials} trials: {summary}"
-        self._live.update(Group(trial_table(newest, self._metric, self._epochs, title)))
+        self._live.update(Group(trial_table(newest, self._objectives, self._epochs, title)))
 
 
-def trial_table(records: list[TrialRecord], metric: str, epochs: int, title: str) -> Table:
-    """One row per trial, in the given order."""
+def trial_table(records: list[TrialRecord], objectives: Objectives, epochs: int, title: str) -> Table:
+    """One row per trial, in the given order, with a column per objective."""
+    metrics = [objective.metric for objective in objectives.objectives]
     table = Table(title=title, title_justify="left", title_style="bold")
-    for column, side in (("trial", "right"), ("state", "left"), ("epochs", "right"), (metric, "right")):
-        table.add_column(column, justify=side)  # type: ignore[arg-type]
-    table.add_column("parameters", justify="right")
+    table.add_column("trial", justify="right")
+    table.add_column("state", justify="left")
+    for column in ("epochs", *metrics, "parameters"):
+        table.add_column(column, justify="right")
     table.add_column("settings", overflow="fold")
     for record in records:
-        value = record.objectives.get(metric)
+        values = [record.objectives.get(metric) for metric in metrics]
         table.add_row(
             str(record.trial),
-            f"[{STATE_STYLES[record.state]}]{record.state}[/]",
+            f"[{record.state.colour}]{record.state}[/]",
             f"{record.epochs}/{epochs}",
-            "" if value is None else f"{value:.4f}",
+            *("" if value is None else value_text(value) for value in values),
             "" if record.num_parameters is None else f"{record.num_parameters:,}",
             point_text(record.point).replace("[", r"\["),
         )
@@ -104,17 +130,16 @@ def point_text(point: dict[str, Any]) -> str:
     short = {path: path.split(".")[-1] for path in paths}
     twice = {name for name in short.values() if list(short.values()).count(name) > 1}
     names = {path: ".".join(path.split(".")[-2:]) if short[path] in twice else short[path] for path in paths}
-    return ", ".join(f"{names[path]}={_value_text(value)}" for path, value in point.items()) or "base settings"
+    return ", ".join(f"{names[path]}={_setting_text(value)}" for path, value in point.items()) or "base settings"
 
 
 def print_ranking(console: Console, folder: StudyFolder) -> None:
     """All trials, best first."""
-    settings = folder.stored()["settings"]
-    metric = settings["search"]["objectives"][0]
-    records = folder.ledger.records()
-    scored = ranked(records, metric)
+    objectives, records = folder.objectives, folder.ledger.records()
+    scored = ranked(records, objectives)
     rest = [record for record in records if record not in scored]
-    console.print(trial_table([*scored, *rest], metric, settings["training"]["epochs"], "Ranking"))
+    epochs = folder.stored()["settings"]["training"]["epochs"]
+    console.print(trial_table([*scored, *rest], objectives, epochs, "Ranking"))
 
 
 def print_pick(console: Console, folder: StudyFolder, chosen: Pick) -> None:
@@ -122,7 +147,7 @@ def print_pick(console: Console, folder: StudyFolder, chosen: Pick) -> None:
     record = chosen.record
     lines = [f"Pick: trial {record.trial}, epoch {record.best_epoch}, {record.num_parameters or 0:,} parameters"]
     for name, value in record.objectives.items():
-        lines.append(f"  {name} {value:.4f}{_baseline_text(folder)}")
+        lines.append(f"  {name} {value_text(value)}{_baseline_text(folder)}")
     lines.append(f"  {point_text(record.point)}")
     lines.append(f"  checkpoint {chosen.checkpoint}")
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
@@ -133,23 +158,21 @@ def tensorboard_hint(folder: StudyFolder) -> str:
 
 
 def _baseline_text(folder: StudyFolder) -> str:
-    storage = folder.storage
     known = []
-    if storage.exists("baselines.json"):
-        baselines = storage.read_json("baselines.json")
-        known += [f"{name} {score_text(baselines[key])}" for key, name in BASELINES.items()]
-    for name in storage.names("teacher"):
-        if storage.exists(f"teacher/{name}/record.json"):
-            teacher = storage.read_json(f"teacher/{name}/record.json")["teacher"]
-            known.append(f"teacher {score_text(teacher['score'])}")
-        if storage.exists(f"teacher/{name}/comparison.json"):
-            compared = storage.read_json(f"teacher/{name}/comparison.json")
-            whose = "plain student" if compared["trial"] is None else f"plain trial {compared['trial']}"
-            known.append(f"{whose} {score_text(compared['plain'])}")
+    baselines = folder.baselines.find()
+    if baselines is not None:
+        known += [f"background only {value_text(baselines.background)}", f"untrained {value_text(baselines.untrained)}"]
+    for home in folder.teacher_homes:
+        teacher, compared = folder.teacher(home).find(), folder.comparison(home).find()
+        if teacher is not None:
+            known.append(f"teacher {value_text(teacher.teacher.score)}")
+        if compared is not None:
+            whose = "plain student" if compared.trial is None else f"plain trial {compared.trial}"
+            known.append(f"{whose} {value_text(compared.plain)}")
     return f" ({', '.join(known)})" if known else ""
 
 
-def _value_text(value: Any) -> str:
+def _setting_text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return value if isinstance(value, str) else json.dumps(value)

@@ -6,13 +6,16 @@ from collections.abc import Iterable
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, create_trial
 
 from intra_search.config.domains import Scalar
+from intra_search.config.objectives import Direction, Objective, Objectives
 from intra_search.config.seeding import derived_seed
 from intra_search.config.settings import StudySettings
 from intra_search.config.space import Point, Space
 from intra_search.store.ledger import HistoryRow, TrialRecord
+from intra_search.store.trial_state import TrialState
 
 ASKED_FOR_NEW = 20
 """Points asked for until one comes that no trial has; a sampler repeats itself where a space is small."""
@@ -31,6 +34,7 @@ class Adviser:
     def __init__(self, space: Space, settings: StudySettings) -> None:
         self._space = space
         self._settings = settings
+        self._objective = Objectives.of(settings).lead
         self._finished: dict[int, FrozenTrial] = {}
 
     def suggest(self, trial: int, records: Iterable[TrialRecord], histories: dict[int, list[HistoryRow]]) -> Point:
@@ -39,7 +43,7 @@ class Adviser:
         A point that comes again, in a space that is nearly used up, trains with the seed of its own trial.
         """
         records = [record for record in records if record.trial != trial]
-        study = optuna.create_study(direction="maximize", sampler=self._sampler(trial))
+        study = optuna.create_study(direction=direction_of(self._objective), sampler=self._sampler(trial))
         told = [self._told(record, histories.get(record.trial, [])) for record in records]
         study.add_trials([frozen for frozen in told if frozen is not None])
         taken = [record.point for record in records]
@@ -52,7 +56,7 @@ class Adviser:
     def _told(self, record: TrialRecord, history: list[HistoryRow]) -> FrozenTrial | None:
         if record.trial in self._finished:
             return self._finished[record.trial]
-        frozen = told_trial(self._space, record, history, self._settings.search.objectives[0])
+        frozen = told_trial(self._space, record, history, self._objective)
         if frozen is not None and frozen.state.is_finished():
             self._finished[record.trial] = frozen
         return frozen
@@ -77,27 +81,29 @@ class Adviser:
         )
 
 
-def told_trial(space: Space, record: TrialRecord, history: list[HistoryRow], metric: str) -> FrozenTrial | None:
+def direction_of(objective: Objective) -> StudyDirection:
+    """The objective's direction in Optuna's words."""
+    return StudyDirection.MAXIMIZE if objective.direction is Direction.MAX else StudyDirection.MINIMIZE
+
+
+def told_trial(
+    space: Space, record: TrialRecord, history: list[HistoryRow], objective: Objective
+) -> FrozenTrial | None:
     """A ledger record in Optuna's words; None for a point outside the space, which may have changed since.
 
-    done -> COMPLETE with the best value; stopped -> PRUNED with its value per epoch; failed -> FAIL;
-    infeasible -> PRUNED without values; live -> RUNNING.
+    `TrialState.told` names the state. A done trial has its best value, a stopped one its value after each epoch, others
+    have none.
     """
     if not space.holds(record.point):
         logger.info("Leaving trial %d out of the sampler's view: its point lies outside the space now", record.trial)
         return None
     replay = _ReplayAsker(space.encode(record.point))
     space.walk(replay)
-    state = {
-        "done": TrialState.COMPLETE,
-        "stopped": TrialState.PRUNED,
-        "infeasible": TrialState.PRUNED,
-        "failed": TrialState.FAIL,
-    }.get(record.state, TrialState.RUNNING)
-    value = record.objectives.get(metric) if state == TrialState.COMPLETE else None
+    value = record.objectives.get(objective.metric) if record.state is TrialState.DONE else None
     intermediate: dict[int, float] = {}
-    if record.state == "stopped":
-        intermediate = {int(row["epoch"]): float(row[metric]) for row in history}
+    if record.state is TrialState.STOPPED:
+        intermediate = {int(row["epoch"]): float(row[objective.metric]) for row in history}
+    state = optuna.trial.TrialState[record.state.told]
     return create_trial(
         state=state,
         value=value,

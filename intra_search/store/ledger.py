@@ -1,7 +1,6 @@
 """The ledger: one record and one history file per trial. They are the truth; all else is rebuilt from them."""
 
 import json
-import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -11,11 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from intra_search.errors import StudyError
 from intra_search.store.bundle import MANIFEST
 from intra_search.store.storage import Storage
-
-TrialState = Literal["waiting", "running", "done", "stopped", "failed", "infeasible"]
-STATES: tuple[TrialState, ...] = ("waiting", "running", "done", "stopped", "failed", "infeasible")
-LIVE: tuple[TrialState, ...] = ("waiting", "running")
-FINISHED: tuple[TrialState, ...] = ("done", "stopped", "failed")
+from intra_search.store.trial_state import TrialState
 
 HistoryRow = dict[str, Any]
 """One finished epoch: "epoch" (1, 2, …), the metrics ("val/miou") and the terms ("train/affinity")."""
@@ -52,6 +47,12 @@ class TrialRecord(BaseModel):
     """How often the trial went on from a checkpoint after a driver or a worker had died."""
     created: str
     finished: str | None = None
+
+    def moved_to(self, state: TrialState, **changes: Any) -> "TrialRecord":
+        """The record in another state of the trial's life, with further changes."""
+        if not self.state.may_become(state):
+            raise RuntimeError(f"trial {self.trial} cannot go from {self.state} to {state}")
+        return self.model_copy(update={"state": state, **changes})
 
 
 def now() -> str:
@@ -138,14 +139,3 @@ class Ledger:
         """Replaces the history; whole rather than appended, since object storage cannot append."""
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         self._storage.write_bytes(f"{trial_folder(trial)}/history.jsonl", lines.encode())
-
-
-def best_epoch(history: list[HistoryRow], metric: str) -> int:
-    """Number of the epoch with the highest value of a metric; the first of equals."""
-    values = [row[metric] if row[metric] is not None and math.isfinite(row[metric]) else -math.inf for row in history]
-    return int(history[values.index(max(values))]["epoch"])
-
-
-def score_text(score: float | None) -> str:
-    """A score for a person."""
-    return "none" if score is None else f"{score:.4f}"

@@ -5,15 +5,25 @@ from typing import Any
 
 import tomli_w
 
+from intra_search.config.objectives import Objectives
 from intra_search.errors import StudyError
+from intra_search.store.artefacts import (
+    ArtefactFile,
+    Baselines,
+    Comparison,
+    KnowledgeChoiceRecord,
+    KnowledgeSpending,
+    PlainRecord,
+    TeacherRecord,
+)
 from intra_search.store.ledger import Ledger, now
 from intra_search.store.storage import Storage
 
 STUDY_VERSION = 1
 """Form of the files below a study; a study of another version is refused."""
 
-KNOWLEDGE_RECORD = "knowledge.json"
-"""What this study spent on stored knowledge, which may lie elsewhere and belong to others too."""
+PLAIN_FOLDER = "plain"
+"""Home of the plain student that only the teacher is compared with."""
 
 CHANGEABLE = (
     "search.",
@@ -34,6 +44,38 @@ class StudyFolder:
     def __init__(self, uri: str) -> None:
         self.storage = Storage(uri)
         self.ledger = Ledger(self.storage)
+        self.baselines = ArtefactFile(self.storage, "baselines.json", Baselines)
+        self.plain_student = ArtefactFile(self.storage, f"{PLAIN_FOLDER}/record.json", PlainRecord)
+        self.knowledge_spending = ArtefactFile(self.storage, "knowledge.json", KnowledgeSpending)
+        self.knowledge_choice = ArtefactFile(self.storage, "knowledge_mode.json", KnowledgeChoiceRecord)
+
+    def teacher(self, home: str) -> ArtefactFile[TeacherRecord]:
+        """The teacher whose home is this folder of the study."""
+        return ArtefactFile(self.storage, f"{home}/record.json", TeacherRecord)
+
+    def comparison(self, home: str) -> ArtefactFile[Comparison]:
+        """That teacher beside the plain student."""
+        return ArtefactFile(self.storage, f"{home}/comparison.json", Comparison)
+
+    @property
+    def teacher_homes(self) -> list[str]:
+        """Homes of the study's teachers; more than one where settings of an unfinished study were changed."""
+        return [f"teacher/{name}" for name in self.storage.names("teacher")]
+
+    def nested(self, name: str) -> "StudyFolder":
+        """A whole study of its own inside this one, with its own ledger, generations and lock."""
+        return StudyFolder(self.storage.full_path(f"nested/{name}"))
+
+    def device_seconds(self) -> dict[str, float]:
+        """Device seconds spent so far, by purpose; the plain student of the comparison counts as the teacher's."""
+        teachers = [record for home in self.teacher_homes if (record := self.teacher(home).find())]
+        plain, knowledge = self.plain_student.find(), self.knowledge_spending.find()
+        spent = {
+            "teacher": sum(record.device_seconds for record in teachers) + (plain.device_seconds if plain else 0.0),
+            "knowledge": knowledge.device_seconds if knowledge else 0.0,
+            "trials": sum(record.device_seconds for record in self.ledger.records()),
+        }
+        return {purpose: round(float(seconds), 3) for purpose, seconds in spent.items()}
 
     @property
     def exists(self) -> bool:
@@ -55,6 +97,11 @@ class StudyFolder:
             remedy = "run it with the release that made it, or start a new study"
             raise StudyError(where, f"must be of version {STUDY_VERSION}", f"version {version}", remedy)
         return tree
+
+    @property
+    def objectives(self) -> Objectives:
+        """By what the stored study compares its trials."""
+        return Objectives.of_metrics(self.stored()["settings"]["search"]["objectives"])
 
     def check(self, settings: dict[str, Any], fingerprint: str) -> None:
         """Refuses settings that would make a stored study's trials incomparable, before anything is written."""

@@ -1,9 +1,10 @@
 """What a worker must know to train one network: plain data that travels to any machine."""
 
+import json
 from typing import Literal, NamedTuple
 
 from intra_search.config.seeding import derived_seed
-from intra_search.config.settings import StudySettings, TrainingSettings
+from intra_search.config.settings import StudySettings, TrainingSettings, parse_settings
 
 
 class TrainingJob(NamedTuple):
@@ -32,6 +33,15 @@ class TrainingJob(NamedTuple):
     @property
     def output_folder(self) -> str:
         return f"{self.folder}/gen-{self.generation}"
+
+    def to_json(self) -> str:
+        """The whole job as text: settings that travel as objects would be flattened and copied by Ray Tune."""
+        return json.dumps({**self._asdict(), "settings": self.settings.model_dump(mode="json")})
+
+    @classmethod
+    def of_json(cls, text: str) -> "TrainingJob":
+        fields = json.loads(text)
+        return cls(**{**fields, "settings": parse_settings(fields["settings"])})
 
     @property
     def init(self) -> tuple[str, str | None]:

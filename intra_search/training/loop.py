@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from intra_search.config.objectives import Objectives
 from intra_search.config.seeding import derived_seed
 from intra_search.config.settings import StudySettings
 from intra_search.distill.loss import StudentLoss, StudentLossResult, needs_of
@@ -29,21 +30,18 @@ from intra_search.networks.input import normalise
 from intra_search.networks.placement import Placement, place
 from intra_search.networks.released import depth_of, load_imagenet
 from intra_search.scenes.scene_set import SceneSet, open_scenes
-from intra_search.store.ledger import HistoryRow, best_epoch
+from intra_search.store.ledger import HistoryRow
 from intra_search.store.storage import Storage
 from intra_search.training.batch_norm import over_workers
 from intra_search.training.batches import Batch, ViewOrder, training_loader
 from intra_search.training.evaluation import validate
+from intra_search.training.failures import DivergedError
 from intra_search.training.job import TrainingJob
 from intra_search.training.optimizer import build_optimizer, learning_rate, set_learning_rate
 from intra_search.training.world import ALONE, World, check_agreed, check_replicas, describe_workers
 
 FINITE_CHECK_STEPS = 20
 """Steps between looks at the loss: each look makes a GPU wait, and workers must agree."""
-
-
-class DivergedError(Exception):
-    """The loss is not finite any more; the training cannot go on."""
 
 
 # The next trial of this process finds the scenes decoded.
@@ -268,7 +266,7 @@ class Training:
         folder = self.job.output_folder
         save_checkpoint(self._storage, folder, epoch, Checkpoint(self.network.state_dict(), state, about))
         # The one before the newest stays, to fall back on if the newest is found damaged.
-        best = best_epoch(self.history, self.job.settings.search.objectives[0])
+        best = Objectives.of(self.job.settings).best_epoch(self.history)
         prune_checkpoints(self._storage, folder, {epoch, epoch - 1, best})
 
 

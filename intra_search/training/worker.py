@@ -1,35 +1,29 @@
-"""Trainings as Ray actors. (One-worker trials run in Tune's own actors instead, in `search.tuner`.)"""
+"""Trainings and measurements as Ray tasks. (Trials of one worker run in Tune's own actors, in `search.tune.single`.)"""
 
-import json
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import ray
 import ray.train
 import torch
 
+from intra_search.config.objectives import Objectives
 from intra_search.config.settings import StudySettings
 from intra_search.distill.needs import Need
 from intra_search.errors import SettingError
 from intra_search.networks.checkpoint import load_network
 from intra_search.networks.placement import place
 from intra_search.scenes.scene_set import open_scenes
+from intra_search.store.artefacts import Baselines
 from intra_search.store.ledger import HistoryRow
 from intra_search.store.storage import Storage
 from intra_search.training.costs import ViewCosts, measure_costs
 from intra_search.training.evaluation import Background, validate
+from intra_search.training.failures import DivergedError, Failure, RestartPolicy, classify, restart_or_raise
 from intra_search.training.job import TrainingJob
-from intra_search.training.loop import DivergedError, Training, network_recipe
+from intra_search.training.loop import Training, network_recipe
+from intra_search.training.report import TrialReport, message
 from intra_search.training.world import ALONE, current_world
-
-
-class Baselines(NamedTuple):
-    """The study's objective for two networks that learned nothing."""
-
-    background: float | None
-    """Predicts class 0 everywhere."""
-    untrained: float | None
-    """The student of trial 0 with its initial weights."""
 
 
 def train_alone(
@@ -37,16 +31,27 @@ def train_alone(
 ) -> list[HistoryRow]:
     """Runs one training to its end in one worker; it goes on from its newest checkpoint.
 
-    A task, not an actor: Ray gives its process, with all its imports, to the next task. A worker that dies is
-    replaced at most `resources.max_restarts` times.
-    `progress` is called for every epoch that this call trained, `note` with the training's decisions.
+    A task, not an actor: Ray gives its process, with all its imports, to the next task. After a failure
+    `RestartPolicy` decides whether another task goes on.
+
+    Args:
+        progress: called for every epoch that this call trained.
+        note: called with the training's decisions.
     """
-    for _ in range(job.settings.resources.max_restarts):
+    policy, failures, seen = RestartPolicy(job.settings.resources.max_restarts), list[Failure](), 0
+
+    def count(row: HistoryRow) -> None:
+        nonlocal seen
+        seen = int(row["epoch"])
+        progress(row)
+
+    while True:
         try:
-            return _train_once(job, cpus, gpus, progress, note)
-        except ray.exceptions.WorkerCrashedError:
-            note(f"{job.purpose}: its worker died; going on from the newest checkpoint")
-    return _train_once(job, cpus, gpus, progress, note)
+            return _train_once(job, cpus, gpus, count, note)
+        except Exception as error:
+            failures.append(classify(error, progress=seen))
+            why = restart_or_raise(policy, failures, error)
+            note(f"{job.purpose}: going on from the newest checkpoint after a failure ({why})")
 
 
 def _train_once(
@@ -69,8 +74,8 @@ def train_in_group(config: dict[str, Any]) -> None:
 
     Args: config holds `job`, a `TrainingJob`, `use_gpu`, and `restarts`, the groups before this one.
 
-    Every epoch is reported as `{"report": JSON text}` of `progress_report`; after a crash of the group it goes on from
-    the newest checkpoint. An `IntraSearchError` of one worker is raised, which ends the group: the others would wait
+    Every epoch is reported as `{REPORT: JSON text}` of a `TrialReport`; after a crash of the group it goes on from the
+    newest checkpoint. An `IntraSearchError` of one worker is raised, which ends the group: the others would wait
     for it in their next sum.
     """
     training, restarts = Training(config["job"], current_world(), use_gpu=config["use_gpu"]), config["restarts"]
@@ -78,38 +83,38 @@ def train_in_group(config: dict[str, Any]) -> None:
         while not training.finished:
             training.run_epoch()
             if not training.finished:
-                ray.train.report(progress_report(training, restarts=restarts))
-        ray.train.report(progress_report(training, restarts=restarts))
+                ray.train.report(message(report_of(training, restarts=restarts)))
+        ray.train.report(message(report_of(training, restarts=restarts)))
     except DivergedError as error:
         # All workers agree on it, and it would come again: an ordinary end with the reason.
-        ray.train.report(progress_report(training, failure=str(error), restarts=restarts))
+        ray.train.report(message(report_of(training, failure=str(error), restarts=restarts)))
 
 
-def progress_report(training: Training | None, failure: str | None = None, restarts: int = 0) -> dict[str, Any]:
-    """`{"report": JSON text}` of all that a conductor wants to know; `training` is None if it could not start.
+def report_of(training: Training, failure: str | None = None, restarts: int = 0) -> TrialReport:
+    """All that a search wants to know of a training.
 
     `restarts`: crashes since the trial was handed out that its own processes know of.
     """
-    report = {
-        "history": training.history if training else [],
-        "finished": failure is not None or (training is not None and training.finished),
-        "num_parameters": training.num_parameters if training else 0,
-        "attempt": training.attempt if training else "",
-        "restarts": restarts,
-        "notes": training.notes if training else [],
-        "failure": failure,
-    }
-    return {"report": json.dumps(report)}
+    return TrialReport(
+        history=training.history,
+        finished=failure is not None or training.finished,
+        num_parameters=training.num_parameters,
+        attempt=training.attempt,
+        restarts=restarts,
+        notes=tuple(training.notes),
+        failure=failure,
+    )
 
 
 def measure_baselines(settings: StudySettings, *, cpus: float, gpus: float) -> Baselines:
     """What a trained student must beat, on `val`."""
     task = ray.remote(_baselines).options(num_cpus=cpus, num_gpus=gpus)
-    return Baselines(*ray.get(task.remote(settings, cpus, gpus > 0)))
+    baselines: Baselines = ray.get(task.remote(settings, cpus, gpus > 0))
+    return baselines
 
 
 def measure_checkpoint(uri: str, checkpoint: str, settings: StudySettings, *, cpus: float, gpus: float) -> float | None:
-    """The study's objective for a network stored in the study at `uri`, on the study's own `val`."""
+    """The first objective for a network stored in the study at `uri`, on the study's own `val`."""
     task = ray.remote(_checkpoint_score).options(num_cpus=cpus, num_gpus=gpus)
     score: float | None = ray.get(task.remote(uri, checkpoint, settings, cpus, gpus > 0))
     return score
@@ -123,7 +128,7 @@ def _checkpoint_score(uri: str, checkpoint: str, settings: StudySettings, cpus: 
     scenes = open_scenes(settings.scenes, "val")
     network = placement.network(network)
     row = validate(network, scenes, settings, placement, ALONE, batch_size=training.batch_size)
-    return row[settings.search.objectives[0]]
+    return Objectives.of(settings).lead.value(row)
 
 
 def measure_on_cluster(
@@ -167,6 +172,6 @@ def _baselines(settings: StudySettings, cpus: float, use_gpu: bool) -> Baselines
     torch.manual_seed(settings.seed)
     student = placement.network(network_recipe("student", settings, scenes).build())
     background = placement.network(Background(len(scenes.classes)))
-    size, metric = settings.training.batch_size, settings.search.objectives[0]
+    size, lead = settings.training.batch_size, Objectives.of(settings).lead
     rows = [validate(net, scenes, settings, placement, ALONE, batch_size=size) for net in (background, student)]
-    return Baselines(*(row[metric] for row in rows))
+    return Baselines(background=lead.value(rows[0]), untrained=lead.value(rows[1]))

@@ -5,7 +5,7 @@ paper's recipe, so the comparison costs nothing that the search would not have s
 it by then are not lost either: the study goes on from there with `teacher.allow_weak`. The other ways cost more or say
 less: a plain student trained first would leave the rest of a cluster idle for a whole training, and a few epochs of one
 would compare a teacher with a student that is not done. Only where no trial of a space could be plain is one trained
-first, with the base settings (`ensure_plain`).
+first, with the base settings (`study.plain_student`).
 
 * A plain trial that reaches the teacher's value of the study's objective at any epoch settles it: more epochs only
   raise its best.
@@ -16,42 +16,34 @@ first, with the base settings (`ensure_plain`).
 Both sides are the best epoch on `val`, at one seed: a filter for teachers that learned too little, not a measurement.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 
-from intra_search.config.settings import StudySettings
-from intra_search.config.space import Space
+from intra_search.config.objectives import Objectives, value_text
+from intra_search.config.study_file import StudyPlan
 from intra_search.distill.loss import active_terms
 from intra_search.errors import StudyError
-from intra_search.search.halving import best_until
-from intra_search.search.preparation import PlainStudent, Teacher
-from intra_search.store.ledger import LIVE, HistoryRow, TrialRecord, score_text
+from intra_search.store.artefacts import Comparison, Teacher
+from intra_search.store.events import Event, Note, Tell, TrialEnded, TrialReported
+from intra_search.store.ledger import HistoryRow, TrialRecord
 from intra_search.store.study_folder import StudyFolder
+from intra_search.store.trial_state import TrialState
+from intra_search.study.plain_student import PlainStudent
 
-FILE = "comparison.json"
 
+class TeacherComparison:
+    """Compares the teacher with the plain trials as it is told of their reports; one per driver start."""
 
-class TeacherCheck:
-    """Compares the teacher with the plain trials as their reports come in; one per driver start."""
-
-    def __init__(
-        self,
-        folder: StudyFolder,
-        settings: StudySettings,
-        space: Space,
-        note: Callable[[str], None],
-        drain: Callable[[], None],
-    ) -> None:
+    def __init__(self, folder: StudyFolder, plan: StudyPlan, tell: Tell, drain: Callable[[], None]) -> None:
         self._folder = folder
-        self._metric = settings.search.objectives[0]
-        self._allowed = settings.teacher.allow_weak
-        self._num_trials = settings.search.num_trials
-        self._space = space
-        self._note = note
+        self._lead = Objectives.of(plan.settings).lead
+        self._allowed = plan.settings.teacher.allow_weak
+        self._num_trials = plan.settings.search.num_trials
+        self._space = plan.space
+        self._tell = tell
         self._drain = drain
         self._teacher: Teacher | None = None
-        self._score = -math.inf
         self._weak: str | None = None
+        """What the teacher does not beat."""
         self._settled = False
         self._plain: dict[int, bool] = {}
 
@@ -66,26 +58,24 @@ class TeacherCheck:
 
         Raises `StudyError` when the teacher is known to be weak and is not allowed."""
         self._teacher = teacher
-        self._score = -math.inf if teacher.score is None else teacher.score
-        storage = self._folder.storage
-        background = storage.read_json("baselines.json")["background"]
-        if background is not None and not self._score > background:
-            self._find_weak(f"{score_text(background)} of predicting background only")
-        if storage.exists(f"{teacher.folder}/{FILE}"):
-            stored = storage.read_json(f"{teacher.folder}/{FILE}")
+        background = self._folder.baselines.read().background
+        if background is not None and not self._beats(background):
+            self._find_weak(f"{value_text(background)} of predicting background only")
+        stored = self._folder.comparison(teacher.folder).find()
+        if stored is not None:
             self._settled = True
-            if self._weak is None and not stored["better"]:
-                self._find_weak(_plain_text(stored["trial"], stored["epochs"], stored["plain"]))
+            if self._weak is None and not stored.better:
+                self._find_weak(_student_text(stored.trial, stored.epochs, stored.plain))
         elif not self.has_stopped and (student := plain()) is not None:
             self._settle(None, student.epochs, student.score)
         for record in sorted(records, key=lambda record: record.trial):
             self._compare(record, histories[record.trial])
         self.raise_if_weak(left=True)
 
-    def event(self, event: str, record: TrialRecord, history: list[HistoryRow]) -> None:
-        """Takes a trial's event, after it has reached the ledger; drains the search when the teacher turns out weak."""
-        if event in ("reported", "recorded"):
-            self._compare(record, history)
+    def __call__(self, event: Event) -> None:
+        """Listens to the trials; drains the search when the teacher turns out weak."""
+        if isinstance(event, TrialReported | TrialEnded):
+            self._compare(event.record, event.history)
 
     @property
     def has_stopped(self) -> bool:
@@ -96,7 +86,7 @@ class TeacherCheck:
         """Raises `StudyError` for a weak teacher that is not allowed, when there are trials `left` to stop."""
         if self._teacher is None or not self.has_stopped or not left:
             return
-        found = f"{self._metric} {score_text(self._score)} beside {self._weak}"
+        found = f"{self._lead.text(self._teacher.score)} beside {self._weak}"
         rule = "the teacher must be better than the plain student"
         remedy = "start a new study with a better teacher, or go on with --set teacher.allow_weak=true"
         raise StudyError(self._folder.storage.full_path(self._teacher.folder), rule, found, remedy)
@@ -104,30 +94,33 @@ class TeacherCheck:
     def finish(self, records: Iterable[TrialRecord]) -> None:
         """Ends a search: stops it with `StudyError` for a weak teacher, or says what the comparison is worth."""
         found = list(records)
-        left = len(found) < self._num_trials or any(record.state in LIVE for record in found)
+        left = len(found) < self._num_trials or any(record.state.is_live for record in found)
         self.raise_if_weak(left=left)
         if self._teacher is not None and not self._settled and not left:
             text = "no trial without distillation was trained to the end, so none was compared with the teacher"
-            self._note(f"{text} ({self._metric} {score_text(self._score)})")
+            self._tell(Note(f"{text} ({self._lead.text(self._teacher.score)})"))
+
+    def _beats(self, value: float) -> bool:
+        assert self._teacher is not None
+        return self._teacher.score is not None and self._lead.better(self._teacher.score, value)
 
     def _compare(self, record: TrialRecord, history: list[HistoryRow]) -> None:
         if self._teacher is None or self._settled or not history or not self._is_plain(record):
             return
-        best = best_until(history, len(history), self._metric)
-        better = self._score > best
-        if math.isfinite(best) and (not better or record.state == "done"):
+        best = self._lead.best(value for row in history if (value := self._lead.value(row)) is not None)
+        if best is not None and (not self._beats(best) or record.state is TrialState.DONE):
             self._settle(record.trial, len(history), best)
 
     def _settle(self, trial: int | None, epochs: int, plain: float) -> None:
         assert self._teacher is not None
         self._settled = True
-        better = self._score > plain
-        comparison = {"teacher": self._teacher.score, "plain": plain, "trial": trial, "epochs": epochs}
-        self._folder.storage.write_json(f"{self._teacher.folder}/{FILE}", {**comparison, "better": better})
-        text = _plain_text(trial, epochs, plain)
+        better = self._beats(plain)
+        comparison = Comparison(teacher=self._teacher.score, plain=plain, trial=trial, epochs=epochs, better=better)
+        self._folder.comparison(self._teacher.folder).write(comparison)
+        text = _student_text(trial, epochs, plain)
         if better:
-            score = f"{self._metric} {score_text(self._score)}"
-            self._note(f"the teacher is better than the plain student: {score} beside {text}")
+            score = self._lead.text(self._teacher.score)
+            self._tell(Note(f"the teacher is better than the plain student: {score} beside {text}"))
         else:
             self._find_weak(text)
 
@@ -135,8 +128,8 @@ class TeacherCheck:
         assert self._teacher is not None
         self._weak = beside
         end = "going on, as teacher.allow_weak says" if self._allowed else "stopping"
-        score = f"{self._metric} {score_text(self._score)}"
-        self._note(f"the teacher is not better than the plain student: {score} beside {beside}; {end}")
+        score = self._lead.text(self._teacher.score)
+        self._tell(Note(f"the teacher is not better than the plain student: {score} beside {beside}; {end}"))
         if not self._allowed:
             self._drain()
 
@@ -146,6 +139,6 @@ class TeacherCheck:
         return self._plain[record.trial]
 
 
-def _plain_text(trial: int | None, epochs: int, value: float) -> str:
+def _student_text(trial: int | None, epochs: int, value: float) -> str:
     whose = "the base settings" if trial is None else f"trial {trial}"
-    return f"{score_text(value)} of {whose} without distillation after {epochs} epochs"
+    return f"{value_text(value)} of {whose} without distillation after {epochs} epochs"

@@ -1,24 +1,18 @@
-"""`knowledge.mode = auto`: whether answering every view once costs the whole search less than a live teacher."""
+"""Step: stored or live knowledge; `auto` compares answering every view once with a live teacher in every step."""
 
 import random
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from intra_search.cluster.capacity import Cluster
 from intra_search.config.settings import StudySettings
 from intra_search.config.space import Space
-from intra_search.config.study_file import StudyPlan
 from intra_search.distill.loss import needs_of
-from intra_search.distill.needs import Need
-from intra_search.search.halving import rungs
-from intra_search.search.preparation import Observer, Teacher
-from intra_search.store.study_folder import StudyFolder
+from intra_search.search.stopping.halving import rungs
+from intra_search.store.artefacts import KnowledgeChoice, KnowledgeChoiceRecord, Teacher
+from intra_search.study.context import StudyContext
 from intra_search.training.costs import ViewCosts
 
-FILE = "knowledge_mode.json"
 NUM_SAMPLES = 200
 """Settings drawn from the space to see how many of its trials distil at all."""
-
-Mode = Literal["stored", "live"]
 
 
 class Amount(NamedTuple):
@@ -33,61 +27,53 @@ class Amount(NamedTuple):
     """Of one trial on average, when halving stops as many as it is made to."""
 
 
-class Choice(NamedTuple):
-    """The decision and its reason in one line."""
-
-    mode: Mode
-    why: str
-
-
-def knowledge_mode(
-    folder: StudyFolder, plan: StudyPlan, teacher: Teacher, needs: frozenset[Need], cluster: Cluster, observer: Observer
-) -> Mode:
-    """The study's way to the teacher's answers. `auto` decides once; a study that goes on keeps its decision."""
-    settings = plan.settings
-    if settings.knowledge.mode != "auto":
-        if settings.knowledge.mode == "live":
-            observer.note("the teacher runs live in every step (knowledge.mode = live)")
-        return settings.knowledge.mode
-    if folder.storage.exists(FILE):
-        choice = Choice(**folder.storage.read_json(FILE)["choice"])
-    else:
-        choice, about = _decide(folder, plan, teacher, needs, cluster)
-        folder.storage.write_json(FILE, {"choice": choice._asdict(), **about})
-    observer.note(f"knowledge.mode = auto: {choice.why}")
-    return choice.mode
+def ensure(context: StudyContext, teacher: Teacher) -> Literal["stored", "live"]:
+    """The study's way to the teacher's answers, "stored" or "live". `auto` decides once; a study that goes on keeps its
+    decision."""
+    mode = context.settings.knowledge.mode
+    if mode != "auto":
+        if mode == "live":
+            context.note("the teacher runs live in every step (knowledge.mode = live)")
+        return mode
+    record = context.folder.knowledge_choice.find() or context.folder.knowledge_choice.write(_decide(context, teacher))
+    context.note(f"knowledge.mode = auto: {record.choice.why}")
+    return record.choice.mode
 
 
-def _decide(
-    folder: StudyFolder, plan: StudyPlan, teacher: Teacher, needs: frozenset[Need], cluster: Cluster
-) -> tuple[Choice, dict[str, Any]]:
+def _decide(context: StudyContext, teacher: Teacher) -> KnowledgeChoiceRecord:
     from intra_search.scenes.scene_set import open_scenes
     from intra_search.training.worker import measure_on_cluster
 
-    settings = plan.settings
+    settings, space, cluster = context.settings, context.plan.space, context.cluster
     if settings.scenes.views == "fresh":
-        return Choice("live", "live, since fresh views are seen once"), {}
-    settings = distilling_settings(plan.space)
-    cpus, gpus = settings.resources.cpus_per_worker, cluster.trial_gpus / settings.resources.workers
-    costs = measure_on_cluster(folder.storage.uri, teacher.checkpoint, settings, needs, cpus=cpus, gpus=gpus)
-    scenes = len(open_scenes(settings.scenes, "train"))
-    share = distilling_share(plan.space, plan.settings.seed)
-    trials, epochs = share * plan.settings.search.num_trials, mean_epochs(plan.settings)
-    amount = Amount(scenes, int(settings.scenes.views), trials, epochs)
-    return choose(costs, amount), {"seconds_per_view": costs._asdict(), "amount": amount._asdict()}
+        return KnowledgeChoiceRecord(choice=KnowledgeChoice(mode="live", why="live, since fresh views are seen once"))
+    distilling = distilling_settings(space)
+    cpus, gpus = distilling.resources.cpus_per_worker, cluster.trial_gpus / distilling.resources.workers
+    costs = measure_on_cluster(
+        context.folder.storage.uri, teacher.checkpoint, distilling, context.needs, cpus=cpus, gpus=gpus
+    )
+    amount = Amount(
+        scenes=len(open_scenes(settings.scenes, "train")),
+        views=int(settings.scenes.views),
+        trials=distilling_share(space, settings.seed) * settings.search.num_trials,
+        epochs=mean_epochs(settings),
+    )
+    return KnowledgeChoiceRecord(
+        choice=choose(costs, amount), seconds_per_view=costs._asdict(), amount=amount._asdict()
+    )
 
 
-def choose(costs: ViewCosts, amount: Amount) -> Choice:
+def choose(costs: ViewCosts, amount: Amount) -> KnowledgeChoice:
     """Compares device seconds of the whole search: every view answered once, or the teacher asked in every step."""
     extraction = costs.extraction * amount.scenes * amount.views
     steps = amount.trials * amount.epochs * amount.scenes
     stored, live = extraction + costs.stored_step * steps, costs.live_step * steps
-    mode: Mode = "stored" if stored < live else "live"
+    mode: Literal["stored", "live"] = "stored" if stored < live else "live"
     bills = [f"{_time(stored)} stored ({_time(extraction)} to answer all views)", f"{_time(live)} live"]
     cheap, dear = bills if mode == "stored" else bills[::-1]
     step = f"a view of a step takes {1000 * costs.stored_step:.3g} ms stored and {1000 * costs.live_step:.3g} ms live"
     about = f"about {amount.trials:.3g} distilling trials of {amount.epochs:.3g} epochs"
-    return Choice(mode, f"{mode}, since {about} take {cheap} and {dear}; {step}")
+    return KnowledgeChoice(mode=mode, why=f"{mode}, since {about} take {cheap} and {dear}; {step}")
 
 
 def distilling_share(space: Space, seed: int) -> float:

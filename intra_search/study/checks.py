@@ -1,0 +1,61 @@
+"""What must hold before a study begins or goes on; found out before anything is written or any device is taken."""
+
+from intra_search.config.settings import StudySettings
+from intra_search.errors import CheckpointError, SettingError
+from intra_search.networks.checkpoint import read_checkpoint_about
+from intra_search.networks.released import depth_of, imagenet_state, is_file
+from intra_search.scenes.check import check_scenes
+from intra_search.scenes.scene_set import SceneSet, open_scenes
+from intra_search.store.events import Note, Tell
+from intra_search.store.storage import Storage
+from intra_search.study.given_teacher import check_given_teacher, check_released
+from intra_search.training.evaluation import official_scorer
+
+
+def checked_scenes(settings: StudySettings, *, new_study: bool, tell: Tell) -> SceneSet:
+    """Opens `train` and `val` (never `test`), reads once what a new study will read of them, and returns `train`."""
+    train = open_scenes(settings.scenes, "train")
+    val = open_scenes(settings.scenes, "val")
+    classes = len(train.classes)
+    scenes = f"{len(train)} training and {len(val)} validation scenes, {classes} classes"
+    tell(Note(f"{settings.scenes.dataset}: {scenes}"))
+    if new_study and settings.scenes.dataset != "synthetic":
+        check_scenes(train)
+        scorer = official_scorer(settings)
+        check_scenes(val, also=scorer.check if scorer else None)
+    return train
+
+
+def check_batches(settings: StudySettings, num_scenes: int) -> None:
+    """Batches that could not be dealt would fail every training, after the study has begun."""
+    sizes = {"training": settings.training.batch_size, "teacher.training": settings.teacher.training.batch_size}
+    for group, size in sizes.items():
+        if size > num_scenes:
+            found = f"{size} with {num_scenes} training scenes"
+            raise SettingError(f"{group}.batch_size", "must not exceed the training scenes", found, "lower it")
+    if settings.training.batch_size < settings.resources.workers:
+        found = f"{settings.training.batch_size} with {settings.resources.workers} workers"
+        raise SettingError("training.batch_size", "must give every worker a sample", found, "raise it")
+
+
+def check_init(settings: StudySettings, train: SceneSet, *, with_teacher: bool) -> None:
+    """The weights to start from must exist, and a given teacher must fit.
+
+    Args:
+        with_teacher: also those of the teacher; not needed any more once the study holds its teacher.
+    """
+    given = {"student.init": settings.student.init}
+    if with_teacher:
+        given |= {"teacher.init": settings.teacher.init, "teacher.checkpoint": settings.teacher.checkpoint}
+        if settings.teacher.pretrained is not None:
+            imagenet_state(depth_of(settings.teacher.network))
+    for setting, uri in given.items():
+        if uri is not None and setting == "teacher.checkpoint" and is_file(uri):
+            check_released(settings)
+        elif uri is not None:
+            try:
+                about = read_checkpoint_about(Storage(uri), "")
+            except CheckpointError as error:
+                raise CheckpointError(f"{setting} = {uri}", error.rule, error.found, error.remedy) from None
+            if setting == "teacher.checkpoint":
+                check_given_teacher(settings, about, [row.name for row in train.classes])

@@ -1,0 +1,120 @@
+"""One study from scenes to finished trials: every step looks at what is there, does what is missing, and stops."""
+
+import functools
+
+from intra_search.config.study_file import StudyPlan
+from intra_search.errors import StudyError
+from intra_search.knowledge.check import check_terms
+from intra_search.search.conductor import Conductor
+from intra_search.store.events import Event, Note, ShardStored, TeacherEpoch, Tell, tell_all
+from intra_search.store.lock import study_lock
+from intra_search.store.storage import Storage
+from intra_search.store.study_folder import StudyFolder
+from intra_search.store.trial_state import TrialState
+from intra_search.study import baselines, knowledge, knowledge_mode, plain_student, search, teacher
+from intra_search.study.checks import check_batches, check_init, checked_scenes
+from intra_search.study.comparison import TeacherComparison
+from intra_search.study.context import StudyContext
+from intra_search.study.mirrors.table import MIRRORS
+
+
+def run_study(uri: str, plan: StudyPlan, tell: Tell, *, address: str | None, takeover: bool) -> None:
+    """Starts, resumes or extends the study at `uri`; the same call does whatever is missing.
+
+    Args:
+        plan: settings and space.
+        tell: told of everything that happens, after it has reached the disk.
+        address: Ray cluster to use; None starts one on this machine for this call. With "ray://..." all of this runs
+            on the cluster, so `uri` and the scenes must be seen from there.
+        takeover: take a study on shared or object storage from a driver that is gone; refused on a local disk.
+
+    Raises `IntraSearchError` before anything is written when settings, scenes or the stored study do not fit.
+    """
+    if address is not None and address.startswith("ray://"):
+        from intra_search.cluster.client import run_on_head
+
+        on_head = functools.partial(run_study, Storage(uri).uri, plan, address="auto", takeover=takeover)
+        run_on_head(address, on_head, tell)
+        return
+    settings = plan.settings
+    check_terms(plan.space)
+    folder = StudyFolder(uri)
+    train = checked_scenes(settings, new_study=not folder.exists, tell=tell)
+    fingerprint = train.fingerprint
+    dumped = settings.model_dump(mode="json")
+    folder.check(dumped, fingerprint)
+    check_init(settings, train, with_teacher=not teacher.is_stored(folder, settings, fingerprint))
+    check_batches(settings, num_scenes=len(train))
+    with study_lock(folder.storage, takeover=takeover):
+        folder.check(dumped, fingerprint)  # again: another driver may have begun the study since
+        generation = folder.begin(dumped, plan.space.tables(), fingerprint)
+        tell(Note(f"generation {generation} of study {folder.storage.full_path()}"))
+        leftovers = folder.storage.delete_leftovers()
+        if leftovers:
+            tell(Note(f"removed {leftovers} half-written files or folders that killed processes left"))
+        _Driver(folder, plan, generation, fingerprint, tell).run(address)
+
+
+class _Driver:
+    """One driver start, after it holds the study."""
+
+    def __init__(self, folder: StudyFolder, plan: StudyPlan, generation: int, fingerprint: str, tell: Tell) -> None:
+        self._folder = folder
+        self._plan = plan
+        self._generation = generation
+        self._fingerprint = fingerprint
+        self._mirrors = [mirror(folder, plan) for mirror in MIRRORS]
+        self._comparison = TeacherComparison(folder, plan, tell, lambda: self._conductor.drain())
+        self._tell = tell_all(*self._mirrors, tell, self._comparison, self._leave_where_stored)
+        self._conductor = Conductor(folder, plan.settings, plan.space, generation, self._tell)
+
+    def run(self, address: str | None) -> None:
+        """Connects to the cluster, if anything is missing, and makes it."""
+        if self._conductor.exhausted:
+            self._tell(Note("nothing is missing: all trials are finished"))
+            return
+        from intra_search.cluster.connect import connected, on_interrupt
+
+        with connected(address, self._plan.settings.resources) as cluster:
+            on_interrupt(self._conductor.drain, lambda text: self._tell(Note(text)))
+            self._run_steps(
+                StudyContext(self._folder, self._plan, self._generation, self._fingerprint, cluster, self._tell)
+            )
+
+    def _run_steps(self, context: StudyContext) -> None:
+        """The steps of a study, in order."""
+        baselines.ensure(context)
+        taught = teacher.ensure(context) if context.needs else None
+        stored = None
+        if taught is not None:
+            plain = functools.partial(plain_student.ensure, context)
+            self._comparison.begin(taught, self._conductor.records.values(), self._conductor.histories, plain)
+            if knowledge_mode.ensure(context, taught) == "stored":
+                stored = knowledge.ensure(context, taught)
+        for mirror in self._mirrors:
+            mirror.begin(self._conductor.records.values(), self._conductor.histories)
+        search.ensure(context, self._conductor, taught, stored)
+        for mirror in self._mirrors:
+            mirror.close()
+        self._comparison.finish(self._conductor.records.values())
+        if not self._comparison.has_stopped:
+            self._leave_if_interrupted()
+        self._check_any_success()
+
+    def _leave_where_stored(self, event: Event) -> None:
+        """Leaves after the teacher's epoch, or the shard, in which the study was interrupted: it is stored by then."""
+        if isinstance(event, TeacherEpoch | ShardStored):
+            self._leave_if_interrupted()
+
+    def _leave_if_interrupted(self) -> None:
+        if self._conductor.draining:
+            raise KeyboardInterrupt
+
+    def _check_any_success(self) -> None:
+        records = self._conductor.records.values()
+        failed = [record for record in records if record.state is TrialState.FAILED]
+        if failed and len(failed) == len(records):
+            reason = (failed[-1].reason or "").strip().splitlines()[-1]
+            remedy = "see reason in its record.json; correct it and start a new study"
+            where = self._folder.storage.full_path()
+            raise StudyError(where, "must have a trial that does not fail", reason, remedy)

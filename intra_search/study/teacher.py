@@ -1,0 +1,51 @@
+"""Step: the study's teacher, trained here or given."""
+
+from intra_search.config.settings import StudySettings
+from intra_search.errors import CheckpointError
+from intra_search.store.artefacts import Teacher, TeacherRecord
+from intra_search.store.events import TeacherEpoch
+from intra_search.store.ledger import find_checkpoint
+from intra_search.store.study_folder import StudyFolder
+from intra_search.study import given_teacher
+from intra_search.study.context import StudyContext
+from intra_search.study.fingerprint import teacher_home
+
+
+def ensure(context: StudyContext) -> Teacher:
+    """The study's teacher: stored, given, or trained now."""
+    home = teacher_home(context.settings, context.fingerprint)
+    stored = context.folder.teacher(home).find()
+    if stored is not None:
+        return stored.teacher
+    record = (
+        _trained(context, home) if context.settings.teacher.checkpoint is None else given_teacher.adopt(context, home)
+    )
+    return context.folder.teacher(home).write(record).teacher
+
+
+def is_stored(folder: StudyFolder, settings: StudySettings, fingerprint: str) -> bool:
+    """Whether the study holds its teacher."""
+    return folder.teacher(teacher_home(settings, fingerprint)).exists
+
+
+def _trained(context: StudyContext, home: str) -> TeacherRecord:
+    from intra_search.training.job import teacher_job
+    from intra_search.training.worker import train_alone
+
+    folder, settings, cluster = context.folder, context.settings, context.cluster
+    epochs = settings.teacher.training.epochs
+    context.note(f"training the teacher {settings.teacher.network} for {epochs} epochs")
+    history = train_alone(
+        teacher_job(folder.storage.uri, home, context.generation, settings),
+        cpus=cluster.cpus_alone,
+        gpus=cluster.gpus_alone,
+        progress=lambda row: context.tell(TeacherEpoch(row, epochs)),
+        note=context.note,
+    )
+    best = context.objectives.best_epoch(history)
+    checkpoint = find_checkpoint(folder.storage, home, best)
+    if checkpoint is None:
+        found, remedy = f"no checkpoint of epoch {best}", "delete the folder and run again"
+        raise CheckpointError(folder.storage.full_path(home), "must hold the teacher's best epoch", found, remedy)
+    teacher = Teacher(folder=home, checkpoint=checkpoint, score=context.objectives.lead.value(history[best - 1]))
+    return TeacherRecord(teacher=teacher, history=history, device_seconds=sum(row["seconds"] for row in history))
