@@ -17,9 +17,8 @@ def ensure(context: StudyContext) -> Teacher:
     stored = context.folder.teacher(home).find()
     if stored is not None:
         return stored.teacher
-    record = (
-        _trained(context, home) if context.settings.teacher.checkpoint is None else given_teacher.adopt(context, home)
-    )
+    is_given = context.settings.teacher.checkpoint is not None
+    record = given_teacher.adopt(context, home) if is_given else _trained(context, home)
     return context.folder.teacher(home).write(record).teacher
 
 

@@ -82,6 +82,9 @@ class Fail(NamedTuple):
     """The work is given up; its study goes on without it, where it can."""
 
     why: str
+    """What was said of the last failure."""
+    times: int
+    """Failures of this work that count."""
 
 
 class EndStudy(NamedTuple):
@@ -100,11 +103,10 @@ class RestartPolicy(NamedTuple):
         last = failures[-1]
         if last.cause is Cause.STORAGE and last.error is not None:
             return EndStudy(last.error)
-        if last.cause in (Cause.OURS, Cause.DIVERGED) or _came_again(failures):
-            return Fail(last.text)
         counted = sum(failure.cause is not Cause.PREEMPTED for failure in failures)
-        if counted > self.max_restarts:
-            return Fail(f"failed {counted} times (resources.max_restarts = {self.max_restarts}); last: {last.text}")
+        would_come_again = last.cause in (Cause.OURS, Cause.DIVERGED) or _came_again(failures)
+        if would_come_again or counted > self.max_restarts:
+            return Fail(last.text, counted)
         return Restart(f"{last.cause}: {last.text}")
 
 
@@ -154,7 +156,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             continue
         seen.add(id(one))
         yield one
-        if isinstance(one, IntraSearchError):
+        if isinstance(one, IntraSearchError) and _unwrapped(one) is one:
             continue  # says all; what led to it was understood where it was raised
         left += [
             getattr(one, "_base_exc", None),  # Ray Train keeps a worker's traceback beside its error
@@ -208,6 +210,8 @@ def _no_space(error: BaseException) -> bool:
 
 def _said(error: BaseException, telling: BaseException) -> str:
     """What is told of an error that is not ours: what the workers of a group said, where it has any."""
+    if isinstance(telling, DivergedError):
+        return str(telling)
     workers = sorted({str(getattr(one, "_base_exc", one)) for one in _worker_failures(error).values()})
     text = "; ".join(workers) or str(telling)
     return f"{type(telling).__name__}: {' '.join(text.split())}"

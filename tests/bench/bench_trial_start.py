@@ -1,6 +1,6 @@
 """Fixed cost of a one-worker trial: from its assignment to the start of its first training step.
 
-Upper bound, taken in the driver: time from `launched` to the first report, less the seconds that the epoch itself
+Upper bound, taken in the driver: time from `TrialLaunched` to the first report, less the seconds that the epoch itself
 took. The rival is the first trial of the same run, which starts a process and imports torch.
 
     python tests/bench/bench_trial_start.py
@@ -15,9 +15,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from intra_search.config.study_file import load_study
-from intra_search.search.conductor import Event
-from intra_search.search.study import run_study
-from intra_search.store.ledger import HistoryRow, TrialRecord
+from intra_search.store.events import Event, TrialLaunched, TrialReported
+from intra_search.study.run import run_study
 from tests.commands import write_study
 from tests.tiny_study import write_roads
 
@@ -25,28 +24,20 @@ NUM_TRIALS = 12
 GOAL_SECONDS = 1.0
 
 
-class TimingObserver:
+class Stopwatch:
     """Notes when each trial is launched and when it first reports."""
 
     def __init__(self) -> None:
         self._launched: dict[int, float] = {}
         self.fixed_costs: dict[int, float] = {}
 
-    def note(self, text: str) -> None:
-        pass
-
-    def teacher_epoch(self, row: HistoryRow, epochs: int) -> None:
-        pass
-
-    def extracted(self, shards: int, of: int) -> None:
-        pass
-
-    def trial_event(self, event: Event, record: TrialRecord, history: list[HistoryRow]) -> None:
+    def __call__(self, event: Event) -> None:
         now = time.perf_counter()
-        if event == "launched":
-            self._launched[record.trial] = now
-        elif event == "reported" and record.trial not in self.fixed_costs:
-            self.fixed_costs[record.trial] = now - self._launched[record.trial] - history[0]["seconds"]
+        if isinstance(event, TrialLaunched):
+            self._launched[event.record.trial] = now
+        elif isinstance(event, TrialReported) and event.record.trial not in self.fixed_costs:
+            launched = self._launched[event.record.trial]
+            self.fixed_costs[event.record.trial] = now - launched - event.history[0]["seconds"]
 
 
 def measure(**groups: object) -> dict[int, float]:
@@ -54,9 +45,9 @@ def measure(**groups: object) -> dict[int, float]:
     with tempfile.TemporaryDirectory() as folder:
         write_roads(Path(folder) / "roads")
         file = write_study(Path(folder) / "study.toml", Path(folder) / "roads", **groups)
-        observer = TimingObserver()
-        run_study(f"{folder}/study", load_study(file), observer, address=None, takeover=False)
-        return observer.fixed_costs
+        stopwatch = Stopwatch()
+        run_study(f"{folder}/study", load_study(file), stopwatch, address=None, takeover=False)
+        return stopwatch.fixed_costs
 
 
 def main() -> None:

@@ -22,13 +22,13 @@ DRIVER = Path(__file__).parent / "driver.py"
 NUM_TRIALS, EPOCHS = 4, 3
 # The conductor's `told` is its next `asked`; `checkpoint written` lies between two of its events and has a drill below.
 EVENTS = [
-    ("teacher", 1),
-    ("extracted", 1),
-    ("asked", 2),
-    ("launched", 2),
-    ("reported", 2),
-    ("recorded", 1),
-    ("asked", 4),
+    ("TeacherEpoch", 1),
+    ("ShardStored", 1),
+    ("TrialAsked", 2),
+    ("TrialLaunched", 2),
+    ("TrialReported", 2),
+    ("TrialEnded", 1),
+    ("TrialAsked", 4),
 ]
 RANDOM_KILLS = 20
 

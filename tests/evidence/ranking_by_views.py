@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import torch
 from scipy.stats import kendalltau
 
+from intra_search.config.objectives import Objectives
 from intra_search.config.seeding import derived_seed
 from intra_search.config.settings import StudySettings, parse_settings, with_overrides
 from intra_search.distill.loss import needs_of
@@ -39,7 +40,7 @@ from intra_search.knowledge.answering import ShardWriter, plan_extraction
 from intra_search.knowledge.store import Making
 from intra_search.networks.placement import place
 from intra_search.scenes.scene_set import open_scenes
-from intra_search.store.ledger import best_epoch, find_checkpoint
+from intra_search.store.ledger import find_checkpoint
 from intra_search.store.storage import Storage
 from intra_search.training.evaluation import validate
 from intra_search.training.job import TrainingJob, teacher_job
@@ -137,7 +138,7 @@ def train_teacher(study: str, settings: StudySettings) -> str:
     training = Training(teacher_job(study, "teacher", 1, settings))
     while not training.finished:
         training.run_epoch()
-    best = best_epoch(training.history, "val/miou")
+    best = Objectives.of(training.job.settings).best_epoch(training.history)
     print(f"teacher: val/miou {training.history[best - 1]['val/miou']:.4f}", flush=True)
     return str(find_checkpoint(Storage(study), "teacher", best))
 

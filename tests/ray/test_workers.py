@@ -1,20 +1,13 @@
 """Trials of two Ray Train workers each inside one Tune search; one worker is killed and its trial goes on."""
 
-import errno
-import json
 import os
 import re
 import signal
-import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
-import ray
 
-from intra_search.errors import SceneError, StorageError
 from tests.commands import Command, read_history, read_record, wait_for, write_study
 
 pytestmark = pytest.mark.ray
@@ -170,110 +163,3 @@ def test_a_full_disk_ends_the_study_and_a_worker_that_fails_for_good_its_trial(
     assert (record["state"], record["restarts"]) == ("failed", 0)
     assert re.search(r"road\d+.png", record["reason"])
     assert "Traceback" not in record["reason"]
-
-
-def test_no_space_is_told_from_a_crash_wherever_ray_hides_it() -> None:
-    from intra_search.search.tuner import _ours_among_workers
-
-    full = OSError(errno.ENOSPC, "No space left on device", "/study/ray-train-0/marker")
-    wrapped = RuntimeError("Ray could not set up its storage")
-    wrapped.__cause__ = full
-    of_controller, of_workers = RuntimeError("training failed"), RuntimeError("training failed")
-    of_controller.controller_failure = wrapped  # type: ignore[attr-defined]
-    of_workers.worker_failures = {1: full}  # type: ignore[attr-defined]
-    of_task = ray.exceptions.RayTaskError("fit", "Traceback", cause=full)
-    for error in (full, wrapped, of_controller, of_workers, of_task):
-        found = _ours_among_workers(error)
-        assert isinstance(found, StorageError)
-        assert "/study/ray-train-0/marker: needs space" in str(found)
-    lines = "OSError: [Errno 28] No space left on device"
-    unmade = ray.exceptions.ActorDiedError(ray.exceptions.RayTaskError("__init__", lines, cause=None, actor_id="a"))
-    assert "the study's storage: needs space" in str(_ours_among_workers(unmade))
-    assert _ours_among_workers(RuntimeError("a crash")) is None
-    crash = ValueError("a crash")
-    of_task = ray.exceptions.RayTaskError("fit", "Traceback", cause=crash)
-    crash.__context__ = of_task  # as `raise error.cause from None` leaves it
-    assert _ours_among_workers(of_task) is None
-    assert _ours_among_workers(OSError(errno.EIO, "a crash")) is None
-
-
-def _of_workers(text: str) -> Exception:
-    """What Ray Train raises for a group whose two workers raised."""
-    error = RuntimeError(text)
-    error.worker_failures = {0: ValueError(text), 1: ValueError(text)}  # type: ignore[attr-defined]
-    return error
-
-
-@pytest.mark.parametrize(
-    ("errors", "attempts"),
-    [
-        ([_of_workers("bad point")] * 9, 2),  # the same error twice, and nothing stored between
-        ([_of_workers(f"lost {number}") for number in range(9)], 9),
-        ([RuntimeError("no machine within 60 s")] * 9, 9),  # one may come yet
-        ([SceneError("road.png", "must be whole", "cut", "mend it")], 1),
-        ([_of_workers("once"), None], 2),
-    ],
-)
-def test_an_error_that_would_come_again_is_not_tried_eight_times(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, errors: list[Exception | None], attempts: int
-) -> None:
-    from intra_search.search import tuner
-
-    tried: list[int] = []
-
-    def group(job: Any, config: dict[str, Any], attempt: int, reports: Any) -> Any:
-        def fit() -> None:
-            tried.append(attempt)
-            if (error := errors[attempt]) is not None:
-                raise error
-
-        return SimpleNamespace(fit=fit)
-
-    settings = SimpleNamespace(resources=SimpleNamespace(max_restarts=8))
-    job: Any = SimpleNamespace(settings=settings, study=str(tmp_path), output_folder="trials/00000/gen-1")
-    monkeypatch.setattr(tuner, "_group", group)
-    last = tuner._run_groups(job, {}, None)
-    assert tried == list(range(attempts))
-    if errors[attempts - 1] is None:
-        assert last == {}  # the group has reported its end itself
-    else:
-        report = json.loads(last["report"])
-        assert str(errors[attempts - 1]) in report["failure"]
-        assert (report["finished"], report["restarts"]) == (True, attempts - 1)
-
-
-def test_the_last_word_of_a_group_comes_before_its_function_ends() -> None:
-    """Tune takes a function that has returned for finished, and what is then under way is lost."""
-    from intra_search.search.tuner import OVER, _leave
-
-    sent: list[dict[str, Any]] = []
-    reports = SimpleNamespace(after_report=lambda context, metrics, checkpoint: sent.extend(metrics))
-    leaving = threading.Thread(target=_leave, args=(reports, {"report": "the end"}), daemon=True)
-    leaving.start()
-    leaving.join(0.5)
-    assert sent == [{"report": "the end", OVER: True}]
-    assert leaving.is_alive()
-
-
-def test_a_search_that_leaves_ends_though_a_trial_could_not_report_its_end() -> None:
-    """Its slot is never given back; asked again and again, Tune would wait for ever."""
-    from ray.tune.search import Searcher
-
-    from intra_search.search.tuner import _ConductedSearcher
-
-    conductor: Any = SimpleNamespace(exhausted=True, num_running=1)
-    assert _ConductedSearcher(conductor, 1, {}).suggest("next") == Searcher.FINISHED
-
-
-def test_the_last_error_of_a_worker_is_one_line(tmp_path: Path) -> None:
-    """As Tune writes it."""
-    from intra_search.search.tuner import _last_error
-
-    file = tmp_path / "error.txt"
-    file.write_text(
-        "Failure # 1 (occurred at noon)\nout of memory\nFailure # 2 (occurred at one)\nThe actor\n\tdied.\n"
-    )
-    trial: Any = SimpleNamespace(error_file=str(file))
-    assert _last_error(trial) == "The actor died."
-    trial.error_file = None
-    assert _last_error(trial) == "unknown"

@@ -10,6 +10,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from intra_search.config.objectives import Objective
 from intra_search.config.study_file import StudyPlan, parse_study
 from intra_search.search.adviser import Adviser, told_trial
 from intra_search.store.ledger import HistoryRow, TrialRecord
@@ -39,6 +40,7 @@ kind = "subset"
 values = [1, 2, 3, 4]
 """
 METRIC = "val/miou"
+OBJECTIVE = Objective(METRIC)
 
 
 def plan_of(*overrides: str) -> StudyPlan:
@@ -76,7 +78,7 @@ def test_states_are_told_as_documented() -> None:
     }
     study = optuna.create_study(direction="maximize")
     for record in records:
-        told = told_trial(plan.space, record, histories[record.trial], METRIC)
+        told = told_trial(plan.space, record, histories[record.trial], OBJECTIVE)
         assert told is not None
         assert told.state == expected[record.state]
         assert told.value == (record.objectives[METRIC] if record.state == "done" else None)
@@ -100,7 +102,7 @@ def test_parameters_are_the_walks_questions() -> None:
         "distill.affinity.orders": [4],
     }
     told = told_trial(
-        plan.space, TrialRecord(trial=0, state="failed", point=point, origin="point", created="now"), [], METRIC
+        plan.space, TrialRecord(trial=0, state="failed", point=point, origin="point", created="now"), [], OBJECTIVE
     )
     assert told is not None
     assert told.params == {
@@ -118,7 +120,7 @@ def test_a_point_outside_the_space_is_left_out() -> None:
     plan = plan_of()
     records, histories = ledger_of(plan, 1)
     outside = records[0].model_copy(update={"point": {**records[0].point, "distill.affinity.weight": 5.0}})
-    assert told_trial(plan.space, outside, histories[0], METRIC) is None
+    assert told_trial(plan.space, outside, histories[0], OBJECTIVE) is None
     assert plan.space.holds(Adviser(plan.space, plan.settings).suggest(1, [outside], histories))
 
 
@@ -126,7 +128,7 @@ def test_a_failed_trial_without_a_number_can_be_told() -> None:
     plan = plan_of()
     records, _ = ledger_of(plan, 5)
     for value in (None, float("nan")):
-        assert told_trial(plan.space, records[4], [{"epoch": 1, METRIC: value}], METRIC) is not None
+        assert told_trial(plan.space, records[4], [{"epoch": 1, METRIC: value}], OBJECTIVE) is not None
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
@@ -148,6 +150,7 @@ def test_suggestions_lie_in_the_space_and_depend_on_the_ledger_alone(sampler: st
 
 SPAWNED = """
 import json, sys
+from intra_search.config.objectives import Objective
 from intra_search.config.study_file import parse_study
 from intra_search.search.adviser import Adviser
 from intra_search.store.ledger import TrialRecord

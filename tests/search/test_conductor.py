@@ -11,12 +11,24 @@ import pytest
 
 from intra_search.config.study_file import StudyPlan, parse_study
 from intra_search.errors import StudyError
-from intra_search.search.conductor import Assignment, Conductor, Event, TrialReport
-from intra_search.search.halving import best_until, rungs, survives
+from intra_search.search.conductor import Conductor
+from intra_search.search.stopping.halving import rungs
+from intra_search.search.work import Assignment
 from intra_search.selection.pick import pick
 from intra_search.store.bundle import read_about, write_bundle
+from intra_search.store.events import (
+    Event,
+    Note,
+    Tell,
+    TrialAsked,
+    TrialEnded,
+    TrialLaunched,
+    TrialReported,
+    tell_all,
+)
 from intra_search.store.ledger import HistoryRow, TrialRecord, checkpoint_name, trial_folder
 from intra_search.store.study_folder import StudyFolder
+from intra_search.training.report import TrialReport
 
 STUDY = """
 [training]
@@ -97,13 +109,10 @@ class Worker:
                 self._storage.delete(f"{folder}/{name}")
 
 
-Listening = Callable[[Event, TrialRecord, list[HistoryRow]], None]
-
-
 class Driver:
     """One start of the driver, with its made-up cluster."""
 
-    def __init__(self, folder: StudyFolder, plan: StudyPlan, *listeners: Listening, slots: int = 3) -> None:
+    def __init__(self, folder: StudyFolder, plan: StudyPlan, *listeners: Tell, slots: int = 3) -> None:
         settings = plan.settings.model_dump(mode="json")
         folder.check(settings, SCENES)
         generation = folder.begin(settings, plan.space.tables(), SCENES)
@@ -113,7 +122,7 @@ class Driver:
         self.workers: dict[int, Worker] = {}
         self.launched: list[Worker] = []
         self._slots = slots
-        self.conductor = Conductor(folder, plan.settings, plan.space, generation, listeners)
+        self.conductor = Conductor(folder, plan.settings, plan.space, generation, tell_all(*listeners))
 
     def start_one(self) -> bool:
         """Launches a trial if there is a slot and a trial."""
@@ -185,33 +194,41 @@ def check_finished(folder: StudyFolder, plan: StudyPlan) -> None:
     assert pick(folder).record == best_record
 
 
+def _trial_of(event: Event) -> int:
+    assert isinstance(event, TrialAsked | TrialLaunched | TrialReported | TrialEnded)
+    return event.record.trial
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_a_whole_search_in_any_order(folder: StudyFolder, seed: int) -> None:
     plan = plan_of()
-    events: list[tuple[Event, int]] = []
-    driver = Driver(folder, plan, lambda event, record, _: events.append((event, record.trial)))
+    events: list[Event] = []
+    driver = Driver(folder, plan, events.append)
     driver.run(random.Random(seed))
     check_finished(folder, plan)
     assert driver.conductor.num_running == 0
     for record in folder.ledger.records():
-        own = [event for event, trial in events if trial == record.trial]
-        assert own == ["asked", "launched", *["reported"] * record.epochs, "recorded"]
+        own = [type(event) for event in events if _trial_of(event) == record.trial]
+        assert own == [TrialAsked, TrialLaunched, *[TrialReported] * record.epochs, TrialEnded]
         assert record.restarts == 0
         assert record.generation == 1
 
 
 def test_at_a_rung_exactly_those_that_asha_says_go_on(folder: StudyFolder) -> None:
     """Every decision is recomputed from the histories as they stood."""
-    plan, seen = plan_of("search.num_trials=12"), []
+    plan = plan_of("search.num_trials=12")
+    seen: list[tuple[int, int, bool]] = []
 
-    def listen(event: Event, record: TrialRecord, history: list[HistoryRow]) -> None:
-        if event == "reported" and record.epochs in (1, 2, 4):
-            others = [
-                best_until(other, record.epochs, METRIC)
-                for trial, other in driver.conductor.histories.items()
-                if trial != record.trial and len(other) >= record.epochs
-            ]
-            seen.append((record.trial, record.epochs, survives(best_until(history, record.epochs, METRIC), others, 2)))
+    def listen(event: Event) -> None:
+        if isinstance(event, TrialReported) and event.record.epochs in (1, 2, 4):
+            epochs, histories = event.record.epochs, driver.conductor.histories
+            there = {
+                trial: max(row[METRIC] for row in rows[:epochs])
+                for trial, rows in histories.items()
+                if len(rows) >= epochs
+            }
+            better = sum(value > there[event.record.trial] for value in there.values())
+            seen.append((event.record.trial, epochs, better < math.ceil(len(there) / 2)))
 
     driver = Driver(folder, plan, listen)
     driver.run(random.Random(3))
@@ -224,12 +241,12 @@ def test_at_a_rung_exactly_those_that_asha_says_go_on(folder: StudyFolder) -> No
 class Killer:
     """Raises at the nth event of a kind."""
 
-    def __init__(self, event: Event | None, number: int) -> None:
+    def __init__(self, event: str | None, number: int) -> None:
         self._event = event
         self._left = number
 
-    def __call__(self, event: Event, record: TrialRecord, history: list[HistoryRow]) -> None:
-        if self._event in (None, event):
+    def __call__(self, event: Event) -> None:
+        if self._event in (None, type(event).__name__):
             self.count()
 
     def count(self) -> None:
@@ -242,7 +259,7 @@ def drill(folder: StudyFolder, plan: StudyPlan, kills: list[tuple[str | None, in
     """Kills one driver after another, lets zombies write on, and lets the last driver finish."""
     zombies: list[Worker] = []
     for event, number in [*kills, ("never", 0)]:
-        killer = Killer(None if event == "any" else event, number)  # type: ignore[arg-type]
+        killer = Killer(None if event == "any" else event, number)
         driver: Driver | None = None
         with contextlib.suppress(KilledError):
             driver = Driver(folder, plan, killer)
@@ -254,7 +271,7 @@ def drill(folder: StudyFolder, plan: StudyPlan, kills: list[tuple[str | None, in
     check_finished(folder, plan)
 
 
-@pytest.mark.parametrize("event", ["asked", "launched", "reported", "recorded", "checkpoint written"])
+@pytest.mark.parametrize("event", ["TrialAsked", "TrialLaunched", "TrialReported", "TrialEnded", "checkpoint written"])
 @pytest.mark.parametrize("number", [1, 2, 5])
 def test_killed_at_a_named_event_it_goes_on(folder: StudyFolder, event: str, number: int) -> None:
     drill(folder, plan_of(), [(event, number)], random.Random(number))
@@ -263,7 +280,7 @@ def test_killed_at_a_named_event_it_goes_on(folder: StudyFolder, event: str, num
 @pytest.mark.parametrize("seed", range(20))
 def test_killed_at_random_events_again_and_again_it_goes_on(folder: StudyFolder, seed: int) -> None:
     rng = random.Random(seed)
-    events = ["any", "asked", "launched", "reported", "recorded", "checkpoint written"]
+    events = ["any", "TrialAsked", "TrialLaunched", "TrialReported", "TrialEnded", "checkpoint written"]
     kills = [(rng.choice(events), rng.randint(1, 12)) for _ in range(4)]
     drill(folder, plan_of(), kills, rng)
 
@@ -284,7 +301,7 @@ def test_no_finished_epoch_is_trained_twice(folder: StudyFolder) -> None:
 def test_suggestions_after_a_kill_equal_those_without(tmp_path: Path) -> None:
     """One slot: the order of events is fixed, so a killed search must try the very same points."""
     points = []
-    for kills in ([], [("recorded", 4), ("asked", 1), ("reported", 3)]):
+    for kills in ([], [("TrialEnded", 4), ("TrialAsked", 1), ("TrialReported", 3)]):
         folder = StudyFolder(str(tmp_path / str(len(kills))))
         for event, number in [*kills, ("never", 0)]:
             with contextlib.suppress(KilledError):
@@ -494,15 +511,16 @@ def test_of_equal_epochs_the_first_is_the_best(folder: StudyFolder) -> None:
 
 
 def test_a_new_attempt_counts_as_a_restart_and_its_notes_are_told_once(folder: StudyFolder) -> None:
-    plan, notes = plan_of("search.halving.enabled=false"), []
+    plan, events = plan_of("search.halving.enabled=false"), list[Event]()
     folder.begin(plan.settings.model_dump(mode="json"), plan.space.tables(), SCENES)
-    conductor = Conductor(folder, plan.settings, plan.space, 1, note=notes.append)
+    conductor = Conductor(folder, plan.settings, plan.space, 1, events.append)
     assert conductor.next() is not None
-    conductor.report(0, TrialReport(rows_of(0.1), False, 1, attempt="a", notes=["batch 4"]))
-    conductor.report(0, TrialReport(rows_of(0.1, 0.2), False, 1, attempt="a", notes=["batch 4"]))
+    conductor.report(0, TrialReport(rows_of(0.1), False, 1, attempt="a", notes=("batch 4",)))
+    conductor.report(0, TrialReport(rows_of(0.1, 0.2), False, 1, attempt="a", notes=("batch 4",)))
     assert state_of(folder).restarts == 0
-    conductor.report(0, TrialReport(rows_of(0.1, 0.2, 0.3), False, 1, attempt="b", notes=["resumed"]))
+    conductor.report(0, TrialReport(rows_of(0.1, 0.2, 0.3), False, 1, attempt="b", notes=("resumed",)))
     assert state_of(folder).restarts == 1
+    notes = [event.text for event in events if isinstance(event, Note)]
     assert notes == ["trial 0: batch 4", "trial 0: resumed"]
 
 

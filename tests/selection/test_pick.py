@@ -6,12 +6,16 @@ from typing import Any
 
 import pytest
 
+from intra_search.config.objectives import Objectives
 from intra_search.config.study_file import parse_study
 from intra_search.errors import StudyError
 from intra_search.selection.pick import pick, ranked, status
-from intra_search.store.ledger import STATES, TrialRecord
+from intra_search.store.artefacts import KnowledgeSpending, Teacher, TeacherRecord
+from intra_search.store.ledger import TrialRecord
 from intra_search.store.study_folder import StudyFolder
+from intra_search.store.trial_state import TrialState
 
+OBJECTIVES = Objectives.of_metrics(["val/miou"])
 PLAN = parse_study('[space."distill.affinity.weight"]\nkind = "float"\nlow = 0.0\nhigh = 1.0', "f")
 
 
@@ -53,12 +57,12 @@ RECORDS = (
 
 def test_ranking_by_hand() -> None:
     """Full budgets first, by value, of equals the one tried first; then stopped, live and failed ones."""
-    assert [one.trial for one in ranked(list(RECORDS), "val/miou")] == [2, 5, 0, 1, 9, 4, 3]
+    assert [one.trial for one in ranked(list(RECORDS), OBJECTIVES)] == [2, 5, 0, 1, 9, 4, 3]
 
 
 def test_every_state_can_be_ranked() -> None:
-    records = [record(number, state, 0.1) for number, state in enumerate(STATES)]
-    assert len(ranked(records, "val/miou")) == len(STATES)
+    records = [record(number, state, 0.1) for number, state in enumerate(TrialState)]
+    assert len(ranked(records, OBJECTIVES)) == len(TrialState)
 
 
 def test_the_pick_is_the_best_finished_one(folder: StudyFolder) -> None:
@@ -95,8 +99,9 @@ def test_nothing_to_pick_yet(folder: StudyFolder) -> None:
 
 def test_status_by_hand(folder: StudyFolder) -> None:
     write(folder, *RECORDS)
-    folder.storage.write_json("teacher/abc/record.json", {"device_seconds": 10.0})
-    folder.storage.write_json("knowledge.json", {"device_seconds": 3.25})
+    teacher = Teacher(folder="teacher/abc", checkpoint="", score=0.5)
+    folder.teacher("teacher/abc").write(TeacherRecord(teacher=teacher, history=[], device_seconds=10.0))
+    folder.knowledge_spending.write(KnowledgeSpending(device_seconds=3.25))
     found = status(folder)
     assert found["trials"] == {"waiting": 1, "running": 1, "done": 3, "stopped": 2, "failed": 2, "infeasible": 1}
     assert list(found["trials"]) == ["waiting", "running", "done", "stopped", "failed", "infeasible"]

@@ -7,12 +7,16 @@ import pytest
 
 from intra_search.config.study_file import StudyPlan, parse_study
 from intra_search.errors import StudyError
-from intra_search.search.conductor import Assignment
-from intra_search.search.preparation import PlainStudent, Teacher
-from intra_search.search.teacher_check import TeacherCheck
+from intra_search.search.work import Assignment
+from intra_search.store.artefacts import Baselines, Teacher
+from intra_search.store.events import TrialReported
 from intra_search.store.ledger import HistoryRow, TrialRecord
 from intra_search.store.study_folder import StudyFolder
+from intra_search.store.trial_state import TrialState
+from intra_search.study.comparison import TeacherComparison
+from intra_search.study.plain_student import PlainStudent
 from tests.search.test_conductor import Driver
+from tests.study.contexts import Notes
 
 STUDY = """
 [training]
@@ -32,16 +36,15 @@ TEACHER = "teacher/abc"
 
 
 class CheckedDriver(Driver):
-    """A driver with a check. `values` gives a trial's val/miou after an epoch; plain is trial 1."""
+    """A driver with a comparison. `values` gives a trial's val/miou after an epoch; plain is trial 1."""
 
     def __init__(self, folder: StudyFolder, plan: StudyPlan, teacher: float, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.notes: list[str] = []
-        folder.storage.write_json("baselines.json", {"background": 0.1, "untrained": 0.0})
-        self.check = TeacherCheck(folder, plan.settings, plan.space, self.notes.append, lambda: self.conductor.drain())
-        super().__init__(folder, plan, self.check.event, slots=1)
-        self.check.begin(
-            Teacher(TEACHER, "", teacher), self.conductor.records.values(), self.conductor.histories, self.train_plain
-        )
+        self.notes = Notes()
+        folder.baselines.write(Baselines(background=0.1, untrained=0.0))
+        self.comparison = TeacherComparison(folder, plan, self.notes, lambda: self.conductor.drain())
+        super().__init__(folder, plan, self.comparison, slots=1)
+        given = Teacher(folder=TEACHER, checkpoint="", score=teacher)
+        self.comparison.begin(given, self.conductor.records.values(), self.conductor.histories, self.train_plain)
 
     plain_student: PlainStudent | None = None
 
@@ -51,7 +54,7 @@ class CheckedDriver(Driver):
     def run_all(self) -> None:
         while self.workers or self.start_one():
             self.step_one(next(iter(self.workers)))
-        self.check.finish(self.conductor.records.values())
+        self.comparison.finish(self.conductor.records.values())
 
     def states(self) -> list[str]:
         return [record.state for _, record in sorted(self.conductor.records.items())]
@@ -158,9 +161,10 @@ def test_a_search_without_a_plain_trial_says_that_nothing_was_compared(start: St
 
 def test_values_that_are_no_numbers_settle_nothing(start: Start) -> None:
     driver = start(0.5, [0.2, 0.4, 0.3])
-    record = TrialRecord(trial=9, state="running", point={"distill.enabled": False}, origin="point", created="")
+    running = TrialState.RUNNING
+    record = TrialRecord(trial=9, state=running, point={"distill.enabled": False}, origin="point", created="")
     history: list[HistoryRow] = [{"epoch": 1, "val/miou": None, "seconds": 1.0}]
-    driver.check.event("reported", record, history)
+    driver.comparison(TrialReported(record, history))
     assert driver.notes == []
 
 

@@ -6,25 +6,30 @@ from typing import Any
 import pytest
 import torch
 
-from intra_search.cluster.capacity import Cluster
 from intra_search.config.settings import StudySettings, with_overrides
+from intra_search.config.space import Space
 from intra_search.config.study_file import StudyPlan, parse_study
 from intra_search.errors import CheckpointError
 from intra_search.networks.build import NetworkRecipe
 from intra_search.networks.checkpoint import load_network
 from intra_search.scenes.scene_set import open_scenes
-from intra_search.search.preparation import PlainStudent, check_released, ensure_plain, ensure_teacher
-from intra_search.selection.pick import device_seconds
 from intra_search.store.storage import Storage
 from intra_search.store.study_folder import StudyFolder
+from intra_search.study import plain_student, teacher
+from intra_search.study.context import StudyContext
+from intra_search.study.given_teacher import check_released
+from intra_search.study.plain_student import PlainStudent
 from intra_search.training import worker
 from intra_search.training.job import TrainingJob, teacher_job
 from intra_search.training.loop import Training
 from tests.networks.test_released import as_theirs, saved
-from tests.search.notes import Notes
+from tests.study.contexts import Notes, context_of
 from tests.tiny_study import tiny_settings
 
-CLUSTER = Cluster(2.0, 0.0, 2.0, 0.0, 1.0, 0.0, 2)
+
+def alone(folder: StudyFolder, settings: StudySettings, notes: Notes, generation: int = 1) -> StudyContext:
+    """The context of a study without a space."""
+    return context_of(folder, StudyPlan(settings, Space(settings, {})), notes, generation)
 
 
 @pytest.fixture
@@ -49,14 +54,17 @@ def test_a_file_of_the_authors_becomes_a_checkpoint_of_the_study(
     uri = authors_file(settings, tmp_path / "teacher.pth.tar")
     settings = with_overrides(settings, {"teacher.checkpoint": uri})
     notes = Notes()
-    teacher = ensure_teacher(folder, settings, 1, "f" * 64, CLUSTER, notes)
-    assert teacher.score == 0.3
+    found = teacher.ensure(alone(folder, settings, notes))
+    assert found.score == 0.3
     assert notes == [f"teacher taken from {uri}: val/miou 0.3000 on this study's val"]
-    network, about = load_network(folder.storage, teacher.checkpoint)
+    network, about = load_network(folder.storage, found.checkpoint)
     assert torch.equal(network.head[4].bias, check_released(settings).head[4].bias)
     assert about["network"]["options"]["layout"] == "authors"
     Path(uri).unlink()  # the study is whole without it
-    assert ensure_teacher(folder, settings, 2, "f" * 64, CLUSTER, notes) == teacher
+    assert teacher.ensure(alone(folder, settings, notes, generation=2)) == found
+    record = folder.teacher(found.folder).read()
+    assert (record.source, record.history, record.device_seconds) == (uri, [], 0.0)
+    assert folder.storage.read_json(f"{found.folder}/record.json")["from"] == uri
 
 
 def test_a_file_that_does_not_fit_is_refused(roads: Path, tmp_path: Path) -> None:
@@ -74,10 +82,10 @@ def test_an_own_checkpoint_is_scored_on_this_study(folder: StudyFolder, roads: P
     row = training.run_epoch()
     uri = Storage(tmp_path / "other").full_path("teacher/t/gen-1/checkpoint-000001")
     given = with_overrides(settings, {"teacher.checkpoint": uri})
-    teacher = ensure_teacher(folder, given, 1, "f" * 64, CLUSTER, Notes())
-    assert teacher.score == 0.3 != row["val/miou"]
+    found = teacher.ensure(alone(folder, given, Notes()))
+    assert found.score == 0.3 != row["val/miou"]
     assert torch.equal(
-        load_network(folder.storage, teacher.checkpoint)[0].head[4].bias, training.network.state_dict()["head.4.bias"]
+        load_network(folder.storage, found.checkpoint)[0].head[4].bias, training.network.state_dict()["head.4.bias"]
     )
 
 
@@ -98,12 +106,12 @@ def test_a_search_without_a_plain_trial_trains_the_plain_student_once(
     monkeypatch.setattr(worker, "train_alone", train)
     notes = Notes()
     for _ in range(2):
-        assert ensure_plain(folder, plan(roads), 1, CLUSTER, notes) == PlainStudent(0.4, 3)
+        assert plain_student.ensure(context_of(folder, plan(roads), notes)) == PlainStudent(0.4, 3)
     assert len(jobs) == 1
     assert not jobs[0].settings.distill.enabled
     assert jobs[0].folder == "plain"
     assert len(notes) == 1
-    assert device_seconds(folder, [])["teacher"] == 6.0
+    assert folder.device_seconds()["teacher"] == 6.0
 
 
 def test_no_plain_student_is_trained_where_a_trial_is_one_or_nothing_is_searched(
@@ -115,4 +123,4 @@ def test_no_plain_student_is_trained_where_a_trial_is_one_or_nothing_is_searched
         plan(roads, text="[search]\nnum_trials = 1\n"),
         plan(roads, "teacher.allow_weak=true"),
     ):
-        assert ensure_plain(folder, given, 1, CLUSTER, Notes()) is None
+        assert plain_student.ensure(context_of(folder, given, Notes())) is None

@@ -4,24 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from intra_search.cluster.capacity import Cluster
 from intra_search.config.study_file import StudyPlan, parse_study
 from intra_search.errors import SettingError
-from intra_search.knowledge.spec import needs_of_space
-from intra_search.search import knowledge_choice
-from intra_search.search.knowledge_choice import (
-    Amount,
-    choose,
-    distilling_settings,
-    distilling_share,
-    knowledge_mode,
-    mean_epochs,
-)
-from intra_search.search.preparation import Teacher
+from intra_search.store.artefacts import Teacher
 from intra_search.store.study_folder import StudyFolder
+from intra_search.study import knowledge_mode
+from intra_search.study.knowledge_mode import Amount, choose, distilling_settings, distilling_share, mean_epochs
 from intra_search.training import worker
 from intra_search.training.costs import ViewCosts
-from tests.search.notes import Notes
+from tests.study.contexts import Notes, context_of
 from tests.tiny_study import write_roads
 
 HALF = """
@@ -81,10 +72,8 @@ def decided(root: Path, mode: str, views: str, notes: Notes) -> str:
         write_roads(root / "roads")
     text = f'[scenes]\ndataset = "folder"\nroot = "{root}/roads"\n'
     plan: StudyPlan = parse_study(text, "f", [f"knowledge.mode={mode}", f"scenes.views={views}"])
-    cluster = Cluster(2.0, 0.0, 2.0, 0.0, 1.0, 0.0, 2)
-    teacher = Teacher("teacher/t", "", 0.5)
-    needs = needs_of_space(plan.space)
-    return knowledge_mode(StudyFolder(str(root / "study")), plan, teacher, needs, cluster, notes)
+    teacher = Teacher(folder="teacher/t", checkpoint="", score=0.5)
+    return knowledge_mode.ensure(context_of(StudyFolder(str(root / "study")), plan, notes), teacher)
 
 
 def test_auto_decides_once(tmp_path: Path, measured: list[ViewCosts]) -> None:
@@ -94,7 +83,7 @@ def test_auto_decides_once(tmp_path: Path, measured: list[ViewCosts]) -> None:
     assert notes[0].startswith("knowledge.mode = auto: stored, since about 1 distilling trials")
     assert decided(tmp_path, "auto", "2", notes) == "stored"  # measures nothing
     assert notes[1] == notes[0]
-    stored = StudyFolder(str(tmp_path / "study")).storage.read_json(knowledge_choice.FILE)
+    stored = StudyFolder(str(tmp_path / "study")).storage.read_json("knowledge_mode.json")
     assert stored["seconds_per_view"] == {"stored_step": 0.1, "live_step": 0.5, "extraction": 0.1}
 
 

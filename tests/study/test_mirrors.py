@@ -11,10 +11,11 @@ from optuna.storages.journal import JournalFileBackend
 from pyarrow import fs
 
 from intra_search.config.study_file import parse_study
-from intra_search.search.mirrors import OptunaMirror, TensorBoardMirror
+from intra_search.store.events import TrialAsked, TrialEnded, TrialLaunched, TrialReported
 from intra_search.store.ledger import HistoryRow, TrialRecord
-from intra_search.store.storage import Storage
 from intra_search.store.study_folder import StudyFolder
+from intra_search.study.mirrors.optuna_journal import OptunaMirror
+from intra_search.study.mirrors.tensorboard import TensorBoardMirror
 
 PLAN = parse_study(
     'name = "roads"\n[space."distill.affinity.weight"]\nkind = "float"\nlow = 0.01\nhigh = 1.0\n'
@@ -51,12 +52,12 @@ def curve(folder: Path, tag: str) -> list[tuple[int, float]]:
 
 
 def test_a_whole_trial_has_its_curves_and_hparams(tmp_path: Path) -> None:
-    mirror = TensorBoardMirror(Storage(tmp_path))
-    mirror("asked", record("waiting", 0), [])
-    mirror("launched", record("running", 0), [])
+    mirror = TensorBoardMirror(StudyFolder(str(tmp_path)), PLAN)
+    mirror(TrialAsked(record("waiting", 0)))
+    mirror(TrialLaunched(record("running", 0)))
     for epochs in range(1, 5):
-        mirror("reported", record("running", epochs), rows(epochs))
-    mirror("recorded", record("done", 4), rows(4))
+        mirror(TrialReported(record("running", epochs), rows(epochs)))
+    mirror(TrialEnded(record("done", 4), rows(4)))
     mirror.close()
     folder = tmp_path / "tensorboard" / "00003"
     assert curve(folder, "val/miou") == [(1, 0.1), (2, 0.2), (3, 0.3), (4, 0.4)]
@@ -76,15 +77,15 @@ def test_a_whole_trial_has_its_curves_and_hparams(tmp_path: Path) -> None:
 @pytest.mark.parametrize("recorded", [0, 1, 2, 3])
 def test_a_killed_and_resumed_trial_has_one_unbroken_curve(tmp_path: Path, recorded: int) -> None:
     """The first driver's curve ends anywhere before what the ledger knows, or tells of an epoch that was lost."""
-    first = TensorBoardMirror(Storage(tmp_path))
+    first = TensorBoardMirror(StudyFolder(str(tmp_path)), PLAN)
     for epochs in range(1, recorded + 1):
-        first("reported", record("running", epochs), rows(epochs, shift=0.01))
+        first(TrialReported(record("running", epochs), rows(epochs, shift=0.01)))
     first.close()
-    second = TensorBoardMirror(Storage(tmp_path))
-    second("launched", record("running", 2), rows(2))
+    second = TensorBoardMirror(StudyFolder(str(tmp_path)), PLAN)
+    second(TrialLaunched(record("running", 2)))
     for epochs in (3, 4):
-        second("reported", record("running", epochs), rows(epochs))
-    second("recorded", record("done", 4), rows(4))
+        second(TrialReported(record("running", epochs), rows(epochs)))
+    second(TrialEnded(record("done", 4), rows(4)))
     second.close()
     folder = tmp_path / "tensorboard" / "00003"
     assert curve(folder, "val/miou") == [(1, 0.1), (2, 0.2), (3, 0.3), (4, 0.4)]
@@ -92,22 +93,23 @@ def test_a_killed_and_resumed_trial_has_one_unbroken_curve(tmp_path: Path, recor
 
 
 def test_a_trial_that_failed_before_its_first_epoch(tmp_path: Path) -> None:
-    mirror = TensorBoardMirror(Storage(tmp_path))
-    mirror("reported", record("running", 0), [])
-    mirror("recorded", record("failed", 0), [])
+    mirror = TensorBoardMirror(StudyFolder(str(tmp_path)), PLAN)
+    mirror(TrialReported(record("running", 0), []))
+    mirror(TrialEnded(record("failed", 0), []))
     mirror.close()
     assert not (tmp_path / "tensorboard").exists()
 
 
 def test_on_object_storage_event_files_are_copied_whole(tmp_path: Path) -> None:
-    storage = Storage(tmp_path)
+    folder_of_study = StudyFolder(str(tmp_path))
+    storage = folder_of_study.storage
     storage._fs, storage._root = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), "study"
-    mirror = TensorBoardMirror(storage)
-    mirror("reported", record("running", 1), rows(1))
-    mirror("reported", record("running", 2), rows(2))
+    mirror = TensorBoardMirror(folder_of_study, PLAN)
+    mirror(TrialReported(record("running", 1), rows(1)))
+    mirror(TrialReported(record("running", 2), rows(2)))
     folder = tmp_path / "study" / "tensorboard" / "00003"
     assert curve(folder, "val/miou") == [(1, 0.1), (2, 0.2)]
-    mirror("recorded", record("done", 2), rows(2))
+    mirror(TrialEnded(record("done", 2), rows(2)))
     mirror.close()
     assert "_hparams_/session_start_info" in read_back(folder).summary_metadata
 
@@ -120,26 +122,26 @@ def load_journal(folder: Path) -> optuna.Study:
 def test_the_journal_is_an_optuna_study(tmp_path: Path) -> None:
     (tmp_path / "optuna.journal").write_text('{"op_code": 0, "wor')  # torn by a kill
     (tmp_path / "optuna.journal.lock").symlink_to("optuna.journal")
-    mirror = OptunaMirror(StudyFolder(str(tmp_path)), PLAN.settings, PLAN.space)
-    mirror("recorded", record("done", 4, trial=0), rows(4))  # before the first rebuild: it comes with that
+    mirror = OptunaMirror(StudyFolder(str(tmp_path)), PLAN)
+    mirror(TrialEnded(record("done", 4, trial=0), rows(4)))  # before the first rebuild: it comes with that
     records = [record("done", 4, trial=0), record("running", 1, trial=1), record("failed", 0, trial=2)]
-    mirror.rebuild(records, {0: rows(4), 1: rows(1), 2: []})
+    mirror.begin(records, {0: rows(4), 1: rows(1), 2: []})
     assert [trial.user_attrs["trial"] for trial in load_journal(tmp_path).trials] == [0, 2]
-    mirror("reported", record("running", 2, trial=1), rows(2))
-    mirror("recorded", record("stopped", 2, trial=1), rows(2))
+    mirror(TrialReported(record("running", 2, trial=1), rows(2)))
+    mirror(TrialEnded(record("stopped", 2, trial=1), rows(2)))
     study = load_journal(tmp_path)
     assert [trial.user_attrs["trial"] for trial in study.trials] == [0, 2, 1]
     assert study.best_trial.user_attrs["trial"] == 0
     assert study.best_value == pytest.approx(0.4)
     assert study.trials[2].intermediate_values == pytest.approx({1: 0.1, 2: 0.2})
-    mirror.rebuild(records, {0: rows(4), 1: rows(1), 2: []})
+    mirror.begin(records, {0: rows(4), 1: rows(1), 2: []})
     assert len(load_journal(tmp_path).trials) == 2
 
 
 def test_no_journal_on_object_storage(tmp_path: Path) -> None:
     folder = StudyFolder(str(tmp_path))
     folder.storage._fs = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
-    mirror = OptunaMirror(folder, PLAN.settings, PLAN.space)
-    mirror.rebuild([record("done", 4)], {3: rows(4)})
-    mirror("recorded", record("done", 4), rows(4))
+    mirror = OptunaMirror(folder, PLAN)
+    mirror.begin([record("done", 4)], {3: rows(4)})
+    mirror(TrialEnded(record("done", 4), rows(4)))
     assert list(tmp_path.iterdir()) == []

@@ -11,8 +11,9 @@ from intra_search.errors import CheckpointError, SceneError, SettingError
 from intra_search.networks.checkpoint import load_checkpoint, load_network
 from intra_search.store.ledger import checkpoint_name
 from intra_search.store.storage import Storage
+from intra_search.training.failures import DivergedError
 from intra_search.training.job import TrainingJob, student_job, teacher_job
-from intra_search.training.loop import DivergedError, Training
+from intra_search.training.loop import Training
 from tests.tiny_study import tiny_settings
 
 UNTIMED = ("seconds", "train_seconds")

@@ -37,7 +37,8 @@ class WorkScheduler(FIFOScheduler):  # type: ignore[misc]
         if isinstance(decision, EndStudy):
             self._end_study(decision.error)
         elif isinstance(decision, Fail):
-            self._work.lost(number, f"its worker was lost for good: {decision.why}")
+            limit = f"resources.max_restarts = {self._policy.max_restarts}"
+            self._work.lost(number, f"its worker died {decision.times} times ({limit}); last: {decision.why}")
         else:
             return
         tune_controller.request_stop_trial(trial)

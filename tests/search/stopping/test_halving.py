@@ -6,8 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from intra_search.config.objectives import Objectives
 from intra_search.config.settings import HalvingSettings
-from intra_search.search.halving import best_until, has_value, rungs, survives
+from intra_search.search.stopping.halving import num_better, places, rungs
+
+OBJECTIVES = Objectives.of_metrics(["val/miou"])
+
+
+def survives(value: float, others: list[float], factor: int) -> bool:
+    """Whether a trial goes on past a rung, given the values that the others had there."""
+    scores = [{"val/miou": other} for other in others]
+    return num_better(OBJECTIVES, {"val/miou": value}, scores) < places(len(others) + 1, factor)
 
 
 @pytest.mark.parametrize(
@@ -63,11 +72,3 @@ def test_one_after_another_the_best_so_far_always_goes_on(values: list[float], f
     for number, value in enumerate(values):
         if value == max(values[: number + 1]):
             assert survives(value, values[:number], factor)
-
-
-def test_best_until_looks_no_further_and_skips_what_is_no_number() -> None:
-    rows = [{"epoch": 1, "m": 0.2}, {"epoch": 2, "m": float("nan")}, {"epoch": 3, "m": 0.1}, {"epoch": 4, "m": 0.9}]
-    assert [best_until(rows, epoch, "m") for epoch in (1, 2, 3, 4)] == [0.2, 0.2, 0.2, 0.9]
-    assert best_until([{"epoch": 1, "m": None}], 1, "m") == -math.inf
-    assert not has_value({"epoch": 1}, "m")
-    assert not has_value({"epoch": 1, "m": float("inf")}, "m")

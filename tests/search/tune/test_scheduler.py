@@ -1,0 +1,181 @@
+"""Between Tune and a work source: what is asked, what is reported, what is stopped. Tune and the work are made up."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray.exceptions
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from intra_search.config.settings import StudySettings
+from intra_search.errors import StorageError
+from intra_search.search.tune.scheduler import WorkScheduler
+from intra_search.search.tune.searcher import WorkSearcher, tune_name
+from intra_search.search.work import Assignment, Decision
+from intra_search.training.failures import RestartPolicy
+from intra_search.training.job import TrainingJob, student_job
+from intra_search.training.report import TrialReport, message
+
+GOES_ON = TrialReport([{"epoch": 1}], finished=False, num_parameters=1)
+
+
+class MadeUpWork:
+    """A work source of a few trials that notes what it is told."""
+
+    def __init__(self, num_trials: int = 3, decision: Decision = Decision.CONTINUE) -> None:
+        self._left = list(range(num_trials))
+        self._decision = decision
+        self.running: set[int] = set()
+        self.told: list[tuple[str, int, Any]] = []
+        self.drained = False
+
+    @property
+    def exhausted(self) -> bool:
+        return self.drained or not self._left
+
+    @property
+    def num_running(self) -> int:
+        return len(self.running)
+
+    def is_running(self, trial: int) -> bool:
+        return trial in self.running
+
+    def next(self) -> Assignment | None:
+        trial = self._left.pop(0)
+        self.running.add(trial)
+        return Assignment(trial, 1, StudySettings())
+
+    def report(self, trial: int, report: TrialReport) -> Decision:
+        self.told.append(("report", trial, report))
+        if report.finished or self._decision is Decision.STOP:
+            self.running.discard(trial)
+        return Decision.STOP if report.finished else self._decision
+
+    def lost(self, trial: int, reason: str) -> None:
+        self.told.append(("lost", trial, reason))
+        self.running.discard(trial)
+
+    def drain(self) -> None:
+        self.drained = True
+
+
+def make_job(assignment: Assignment) -> TrainingJob:
+    folder = f"trials/{assignment.trial:05d}"
+    return student_job("study", assignment.trial, folder, 1, assignment.settings, knowledge=None, teacher="")
+
+
+class Controller:
+    """Tune's, as far as a scheduler asks it."""
+
+    def __init__(self) -> None:
+        self.stopped: list[Any] = []
+
+    def request_stop_trial(self, trial: Any) -> None:
+        self.stopped.append(trial)
+
+
+def tune_trial(number: int, error: Exception | None = None) -> Any:
+    return SimpleNamespace(
+        config={"trial": number}, trial_id=f"t{number}", get_pickled_error=lambda: error, get_error=lambda: "text"
+    )
+
+
+@pytest.fixture
+def work() -> MadeUpWork:
+    made_up = MadeUpWork()
+    made_up.next()
+    return made_up
+
+
+def test_each_suggestion_is_a_whole_job_and_no_more_run_than_fit() -> None:
+    work = MadeUpWork(3)
+    searcher = WorkSearcher(work, make_job, max_concurrent=2)
+    first = searcher.suggest("a")
+    assert first["trial"] == 0
+    assert TrainingJob.of_json(first["job"]) == make_job(Assignment(0, 1, StudySettings()))
+    assert searcher.suggest("b")["trial"] == 1
+    assert searcher.suggest("c") is None  # two run
+    work.running.clear()
+    assert searcher.suggest("c")["trial"] == 2
+    assert tune_name(tune_trial(2)) == "trial-00002"
+
+
+def test_a_search_that_leaves_ends_though_a_trial_could_not_report_its_end() -> None:
+    """Its slot is never given back; asked again and again, Tune would wait for ever."""
+    work = MadeUpWork(2)
+    work.next()
+    work.drain()
+    assert WorkSearcher(work, make_job, 1).suggest("next") == Searcher.FINISHED
+
+
+def test_decisions_come_back_as_tunes(work: MadeUpWork) -> None:
+    scheduler = WorkScheduler(work, RestartPolicy(1))
+    assert scheduler.on_trial_result(None, tune_trial(0), message(GOES_ON)) == TrialScheduler.CONTINUE
+    stopping = MadeUpWork(decision=Decision.STOP)
+    stopping.next()
+    scheduler = WorkScheduler(stopping, RestartPolicy(1))
+    assert scheduler.on_trial_result(None, tune_trial(0), message(GOES_ON)) == TrialScheduler.STOP
+
+
+def test_a_trial_that_has_finished_leaves_by_itself(work: MadeUpWork) -> None:
+    """Stopping it would kill a group while it cleans up."""
+    scheduler = WorkScheduler(work, RestartPolicy(1))
+    finished = message(GOES_ON._replace(finished=True))
+    assert scheduler.on_trial_result(None, tune_trial(0), finished) == TrialScheduler.CONTINUE
+    final = message(TrialReport([], finished=False, num_parameters=0, final=True))
+    assert scheduler.on_trial_result(None, tune_trial(0), final) == TrialScheduler.STOP
+    assert [what for what, *_ in work.told] == ["report"]
+
+
+def test_a_group_that_leaves_without_an_end_is_lost(work: MadeUpWork) -> None:
+    scheduler = WorkScheduler(work, RestartPolicy(1))
+    final = message(TrialReport([], finished=False, num_parameters=0, final=True))
+    assert scheduler.on_trial_result(None, tune_trial(0), final) == TrialScheduler.STOP
+    assert work.told == [("lost", 0, "its workers left without a report of its end")]
+
+
+def test_a_report_under_way_when_its_trial_was_ended_changes_nothing(work: MadeUpWork) -> None:
+    work.lost(0, "gone")
+    scheduler = WorkScheduler(work, RestartPolicy(1))
+    assert scheduler.on_trial_result(None, tune_trial(0), message(GOES_ON)) == TrialScheduler.STOP
+    scheduler.on_trial_complete(None, tune_trial(0), message(GOES_ON))
+    assert len(work.told) == 1
+
+
+def test_a_last_report_that_comes_with_the_end_is_taken(work: MadeUpWork) -> None:
+    scheduler = WorkScheduler(work, RestartPolicy(1))
+    scheduler.on_trial_complete(None, tune_trial(0), message(GOES_ON._replace(finished=True)))
+    assert [what for what, *_ in work.told] == ["report"]
+    assert not work.running
+
+
+def test_a_worker_that_dies_too_often_ends_its_trial_in_one_line(work: MadeUpWork) -> None:
+    scheduler, controller = WorkScheduler(work, RestartPolicy(1)), Controller()
+    trial = tune_trial(0, ray.exceptions.ActorDiedError())
+    scheduler.on_trial_error(controller, trial)
+    assert not work.told
+    scheduler.on_trial_error(controller, trial)
+    ((what, number, reason),) = work.told
+    assert (what, number) == ("lost", 0)
+    assert reason.startswith("its worker died 2 times (resources.max_restarts = 1); last: ActorDiedError: ")
+    assert "\n" not in reason
+    assert controller.stopped == [trial]
+    scheduler.on_trial_error(controller, trial)  # as Tune ends it
+    assert len(work.told) == 1
+
+
+def test_a_study_that_cannot_be_written_drains_the_search(work: MadeUpWork) -> None:
+    scheduler = WorkScheduler(work, RestartPolicy(1))
+    error = StorageError("/study", "needs space", "none", "free some")
+    report = message(TrialReport.of_storage_error(error))
+    assert scheduler.on_trial_result(None, tune_trial(0), report) == TrialScheduler.STOP
+    assert work.drained
+    assert str(scheduler.error) == str(error)
+
+
+def test_work_that_tune_gives_up_is_lost(work: MadeUpWork) -> None:
+    searcher = WorkSearcher(work, make_job, 2)
+    searcher.suggest("a")
+    searcher.on_trial_complete("a", error=True)
+    assert work.told == [("lost", 1, "Ray Tune gave it up")]
