@@ -170,3 +170,18 @@ def test_differences_by_hand() -> None:
     new = {"a": {"b": 2, "c": [1]}, "e": 3, "g": 4}
     assert differences(old, new) == {"a.b": (1, 2), "d": (1, None), "e": ({"f": 1}, 3), "g": (None, 4)}
     assert differences(old, old) == {}
+
+
+def test_a_study_within_a_study_has_a_ledger_and_generations_of_its_own(folder: StudyFolder) -> None:
+    inner = folder.nested("confirm")
+    assert not inner.exists
+    inner.check(dumped(), SCENES)
+    assert inner.begin(dumped(), SPACE, SCENES) == 1
+    assert inner.begin(dumped(), SPACE, SCENES) == 2
+    inner.ledger.write(TrialRecord(trial=5, state="waiting", point={}, origin="point", created="now"))
+    assert [record.trial for record in inner.ledger.records()] == [5]
+    assert [record.trial for record in folder.ledger.records()] == [0]
+    assert folder.generation == 1
+    assert StudyFolder(inner.storage.uri).stored() == inner.stored()
+    deeper = inner.nested("twins")
+    assert deeper.storage.full_path() == folder.storage.full_path("nested/confirm/nested/twins")
