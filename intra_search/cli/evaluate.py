@@ -1,4 +1,4 @@
-"""`evaluate`: what a checkpoint is worth on a split, and its predictions in the form that a benchmark takes."""
+"""`evaluate`: scores of a checkpoint on a split, and its predictions as files that a benchmark accepts."""
 
 import json
 from pathlib import Path
@@ -127,7 +127,7 @@ def _scores(predictor: "Predictor", scenes: "SceneSet") -> dict[str, Any]:
 
 
 def _write_sheet(predictor: "Predictor", scenes: "SceneSet", path: Path) -> None:
-    """Eight scenes, evenly taken: picture, labels, predictions."""
+    """Writes one picture of eight scenes, spread evenly over the split: image, labels, predictions."""
     import numpy as np
 
     from intra_search.report.pictures import painted, sheet

@@ -1,4 +1,4 @@
-"""`predict`: what a checkpoint says of pictures."""
+"""`predict`: labels pictures with a checkpoint's network."""
 
 from pathlib import Path
 from typing import Annotated
@@ -40,7 +40,7 @@ def predict(
 
 
 def _check_names(files: list[Path], painted: bool) -> None:
-    """Every picture's files must have names of their own."""
+    """Raises when two pictures would be written to the same file name."""
     owners: dict[str, Path] = {}
     for file in files:
         for name in [file.stem, *([f"{file.stem}_painted"] if painted else [])]:

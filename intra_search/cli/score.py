@@ -40,7 +40,7 @@ def score_culane_command(
     processes: Processes = None,
     as_json: AsJson = False,
 ) -> None:
-    """F1 of CULane: lanes as broad strokes, matched by IoU."""
+    """F1 of CULane: lanes drawn as strokes 30 pixels wide, matched by IoU."""
     from intra_search.metrics.culane import LaneRule
     from intra_search.metrics.score import score_culane
     from intra_search.metrics.tally import TallyOptions

@@ -30,7 +30,7 @@ def extract(
     progress: Callable[[int, int, float], None],
     failed: Callable[[int, Exception], None],
 ) -> str:
-    """Stores what is missing and returns the store's URI. Shards that exist are kept: they are the unit of resume.
+    """Stores what is missing and returns the store's URI. Shards that exist are kept, so an interrupted extraction goes on at the next shard.
 
     Args:
         storage: the study's; `teacher` is the path of a checkpoint in it.

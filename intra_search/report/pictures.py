@@ -9,7 +9,7 @@ from intra_search.scenes.labels import IGNORED, SceneClass
 
 OPACITY = 0.65
 GREY = (110, 110, 110)
-"""Of ignored pixels."""
+"""Colour of ignored pixels."""
 PALETTE = (
     (230, 60, 60),
     (60, 140, 255),
@@ -20,7 +20,7 @@ PALETTE = (
     (40, 210, 210),
     (250, 110, 180),
 )
-"""Colours for classes whose own table has none that can be told apart: bright, in the order of the classes."""
+"""Colours of the classes in their order: bright and easy to tell apart, which the data sets' own often are not."""
 
 
 def painted(image: NDArray[np.uint8], labels: NDArray[np.uint8], classes: Sequence[SceneClass]) -> NDArray[np.uint8]:

@@ -27,12 +27,12 @@ def print_plan(console: Console, plan: StudyPlan) -> None:
     compared = f"compared at epochs {', '.join(epochs)}" if epochs else "never stopped early"
     lines.append(f"# {settings.search.num_trials} trials of up to {settings.training.epochs} epochs, {compared}")
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
-    # Apart, since it takes some seconds.
+    # Printed by itself, since it takes some seconds.
     console.print("\n".join(_knowledge_lines(plan)), highlight=False, markup=False, soft_wrap=True)
 
 
 def _knowledge_lines(plan: StudyPlan) -> list[str]:
-    """What stored knowledge takes and spares; why not, where it cannot be told."""
+    """Size and time of stored knowledge beside a live teacher; the reason where they cannot be estimated."""
     from intra_search.knowledge.spec import needs_of_space
     from intra_search.scenes.scene_set import open_scenes
 
@@ -77,7 +77,7 @@ def _knowledge_lines(plan: StudyPlan) -> list[str]:
 
 
 def _shares(sizes: Mapping[str, int]) -> str:
-    """Bytes by kind of answer, the first part of its name."""
+    """Bytes by kind of answer; the kind is the first part of an answer's name."""
     kinds: dict[str, int] = {}
     for name, size in sizes.items():
         kind = name.partition("/")[0]

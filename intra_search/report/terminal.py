@@ -143,7 +143,7 @@ def print_ranking(console: Console, folder: StudyFolder) -> None:
 
 
 def print_pick(console: Console, folder: StudyFolder, chosen: Pick) -> None:
-    """The pick beside what it must beat, and where to look next."""
+    """The pick, and beside its score the baselines, the teacher and the plain student."""
     record = chosen.record
     lines = [f"Pick: trial {record.trial}, epoch {record.best_epoch}, {record.num_parameters or 0:,} parameters"]
     for name, value in record.objectives.items():

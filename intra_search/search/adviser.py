@@ -18,7 +18,7 @@ from intra_search.store.ledger import HistoryRow, TrialRecord
 from intra_search.store.trial_state import TrialState
 
 ASKED_FOR_NEW = 20
-"""Points asked for until one comes that no trial has; a sampler repeats itself where a space is small."""
+"""Most points asked for until one comes that no trial has: in a small space a sampler repeats itself."""
 
 logger = logging.getLogger(__name__)
 

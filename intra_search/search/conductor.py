@@ -23,7 +23,7 @@ from intra_search.training.report import TrialReport
 
 
 class Conductor:
-    """Runs one search over one ledger, as a `WorkSource`; holds the only copy that may write.
+    """Runs one search over one ledger, as a `WorkSource`; only it writes the ledger.
 
     Args:
         generation: of the driver start; the conductor stops when the study has a newer one.

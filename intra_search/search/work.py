@@ -1,4 +1,4 @@
-"""What stands between who decides (a conductor) and who does the work (Ray Tune, or a simulation)."""
+"""The protocol between who decides (a conductor) and who does the work (Ray Tune, or a simulation)."""
 
 from enum import StrEnum
 from typing import NamedTuple, Protocol

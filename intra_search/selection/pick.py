@@ -1,4 +1,4 @@
-"""Which trial won: read from the ledger alone."""
+"""The best trial of a study, from its ledger alone."""
 
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ class Pick(NamedTuple):
 def ranked(records: list[TrialRecord], objectives: Objectives) -> list[TrialRecord]:
     """Trials with scores, best first: those with the full budget before those stopped on the way.
 
-    A stopped trial's value comes from another learning rate schedule's middle, so it never outranks a finished one.
+    A stopped trial's value was taken in the middle of its learning rate schedule, so it never outranks a finished one.
     """
     scored = [record for record in records if objectives.scores(record.objectives) is not None]
     return sorted(scored, key=lambda one: (one.state.rank, *objectives.order(one.objectives), one.trial))

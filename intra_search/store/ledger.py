@@ -1,4 +1,4 @@
-"""The ledger: one record and one history file per trial. They are the truth; all else is rebuilt from them."""
+"""The ledger: one record and one history file per trial. All else that is known of a search is rebuilt from them."""
 
 import json
 from collections.abc import Iterable
@@ -24,11 +24,11 @@ class TrialRecord(BaseModel):
     trial: int
     state: TrialState
     point: dict[str, Any]
-    """Searched path to value."""
+    """Path of each searched setting to its value."""
     origin: Literal["point", "sampler"]
     """A fixed point of the study file, or the sampler's suggestion."""
     generation: int = 0
-    """The driver start whose writes count; older workers may still be writing below theirs."""
+    """The driver start whose writes count. Workers of older ones may still write, each into its own `gen-<g>` folder."""
     epochs: int = 0
     """Finished epochs, equal to the number of history rows."""
     objectives: dict[str, float] = Field(default_factory=dict)

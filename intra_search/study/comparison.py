@@ -1,4 +1,4 @@
-"""Whether the teacher is worth its place: its score beside the plain student's, found without a training of its own.
+"""Whether the teacher is better than the plain student, found without a training made for it.
 
 The plain student is a trial of this very search without distillation: the shipped spaces try one right after the
 paper's recipe, so the comparison costs nothing that the search would not have spent. Distilling trials that ran beside
@@ -7,7 +7,7 @@ less: a plain student trained first would leave the rest of a cluster idle for a
 would compare a teacher with a student that is not done. Only where no trial of a space could be plain is one trained
 first, with the base settings (`study.plain_student`).
 
-* A plain trial that reaches the teacher's value of the study's objective at any epoch settles it: more epochs only
+* A plain trial that reaches the teacher's value of the first objective at any epoch settles it: more epochs only
   raise its best.
 * A plain trial trained to the end below the teacher settles it the other way. What is settled stays settled: among
   hundreds of later trials some would pass any teacher by luck.
@@ -43,7 +43,7 @@ class TeacherComparison:
         self._drain = drain
         self._teacher: Teacher | None = None
         self._weak: str | None = None
-        """What the teacher does not beat."""
+        """What the teacher is not better than, in words; None while it is better than all."""
         self._settled = False
         self._plain: dict[int, bool] = {}
 

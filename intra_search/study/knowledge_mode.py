@@ -12,7 +12,7 @@ from intra_search.study.context import StudyContext
 from intra_search.training.costs import ViewCosts
 
 NUM_SAMPLES = 200
-"""Settings drawn from the space to see how many of its trials distil at all."""
+"""Settings drawn from the space to estimate the share of its trials that distil."""
 
 
 class Amount(NamedTuple):
@@ -22,9 +22,9 @@ class Amount(NamedTuple):
     views: int
     """Per scene."""
     trials: float
-    """Trials that distil, as far as the space tells."""
+    """Trials that distil, estimated from the space."""
     epochs: float
-    """Of one trial on average, when halving stops as many as it is made to."""
+    """Of one trial on average, when halving stops the share that its factor says."""
 
 
 def ensure(context: StudyContext, teacher: Teacher) -> Literal["stored", "live"]:

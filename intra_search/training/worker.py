@@ -147,7 +147,7 @@ def _view_costs(job: TrainingJob, needs: frozenset[Need], cpus: float, use_gpu: 
 
 
 def _epochs(job: TrainingJob, cpus: float, use_gpu: bool) -> Iterator[tuple[list[HistoryRow], list[str]]]:
-    """The history after each epoch, and the notes that are new; at least once."""
+    """Yields the history after each epoch and the notes that are new; once where nothing is left to train."""
     torch.set_num_threads(max(1, int(cpus)))
     training = Training(job, use_gpu=use_gpu)
     notes = training.notes

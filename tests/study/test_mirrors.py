@@ -11,10 +11,21 @@ from optuna.storages.journal import JournalFileBackend
 from pyarrow import fs
 
 from intra_search.config.study_file import parse_study
-from intra_search.store.events import TrialAsked, TrialEnded, TrialLaunched, TrialReported
+from intra_search.store.events import (
+    Event,
+    Note,
+    ShardStored,
+    TeacherEpoch,
+    TrialAsked,
+    TrialEnded,
+    TrialLaunched,
+    TrialReported,
+)
 from intra_search.store.ledger import HistoryRow, TrialRecord
 from intra_search.store.study_folder import StudyFolder
+from intra_search.study.mirrors.mirror import Mirror
 from intra_search.study.mirrors.optuna_journal import OptunaMirror
+from intra_search.study.mirrors.table import MIRRORS
 from intra_search.study.mirrors.tensorboard import TensorBoardMirror
 
 PLAN = parse_study(
@@ -145,3 +156,29 @@ def test_no_journal_on_object_storage(tmp_path: Path) -> None:
     mirror.begin([record("done", 4)], {3: rows(4)})
     mirror(TrialEnded(record("done", 4), rows(4)))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mirror", MIRRORS)
+def test_every_mirror_takes_every_event_and_never_ends_a_study(
+    mirror: type[Mirror], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = mirror(StudyFolder(str(tmp_path)), PLAN)
+    assert not list(tmp_path.iterdir())  # making one writes nothing
+    running, done = record("running", 1), record("done", 2)
+    trial: list[Event] = [TrialAsked(running), TrialLaunched(running), TrialReported(running, rows(1))]
+    events = [Note("a decision"), TeacherEpoch(rows(1)[0], 3), ShardStored(1, 2), *trial, TrialEnded(done, rows(2))]
+    for event in events:  # some come before the trials begin
+        made(event)
+    made.begin([done], {3: rows(2)})
+    for event in events:
+        made(event)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for written in ("_write_row", "_add"):
+        if hasattr(made, written):
+            monkeypatch.setattr(made, written, full)
+    made(TrialEnded(record("done", 3, trial=4), rows(3)))
+    assert "A mirror of the ledger was not written" in caplog.text
+    made.close()
