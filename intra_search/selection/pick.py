@@ -32,7 +32,7 @@ class Pick(NamedTuple):
 def ranked(records: list[TrialRecord], objectives: Objectives) -> list[TrialRecord]:
     """Trials with scores, best first: those with the full budget before those stopped on the way.
 
-    A stopped trial's value was taken in the middle of its learning rate schedule, so it never outranks a finished one.
+    A stopped trial's value comes from the middle of its learning rate schedule: it never outranks a finished one.
     """
     scored = [record for record in records if objectives.scores(record.objectives) is not None]
     return sorted(scored, key=lambda one: (one.state.rank, *objectives.order(one.objectives), one.trial))

@@ -28,7 +28,7 @@ class TrialRecord(BaseModel):
     origin: Literal["point", "sampler"]
     """A fixed point of the study file, or the sampler's suggestion."""
     generation: int = 0
-    """The driver start whose writes count. Workers of older ones may still write, each into its own `gen-<g>` folder."""
+    """The driver start whose writes count; workers of older ones may still write, below their own `gen-<g>`."""
     epochs: int = 0
     """Finished epochs, equal to the number of history rows."""
     objectives: dict[str, float] = Field(default_factory=dict)
