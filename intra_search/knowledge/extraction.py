@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import ray
 
-from intra_search.config.settings import StudySettings
+from intra_search.config.study import StudySettings
 from intra_search.distill.needs import Need
 from intra_search.knowledge.answering import ShardTask, ShardWriter, plan_extraction
 from intra_search.knowledge.store import Making

@@ -8,8 +8,8 @@ reported (history written), recorded (record written), told (the sampler's next 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
-from intra_search.config.settings import StudySettings
 from intra_search.config.space import Space
+from intra_search.config.study import StudySettings
 from intra_search.errors import StudyError
 from intra_search.search.adviser import Adviser
 from intra_search.search.halving import best_until, has_value, rungs, survives

@@ -4,8 +4,8 @@ import random
 from typing import Any, Literal, NamedTuple
 
 from intra_search.cluster.capacity import Cluster
-from intra_search.config.settings import StudySettings
 from intra_search.config.space import Space
+from intra_search.config.study import StudySettings
 from intra_search.config.study_file import StudyPlan
 from intra_search.distill.loss import needs_of
 from intra_search.distill.needs import Need

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from intra_search.config.settings import StudySettings
 from intra_search.config.space import Space
+from intra_search.config.study import StudySettings
 from intra_search.search.adviser import told_trial
 from intra_search.search.conductor import Event
 from intra_search.store.ledger import HistoryRow, TrialRecord

@@ -1,15 +1,15 @@
 """What trials need before they can run: baselines, a teacher, its knowledge. Each is made once per study."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from torch import nn
 
 from intra_search.cluster.capacity import Cluster
-from intra_search.config.settings import StudySettings, with_overrides
+from intra_search.config.fingerprints import teacher_key
+from intra_search.config.parsing import with_overrides
 from intra_search.config.space import Space
+from intra_search.config.study import StudySettings
 from intra_search.config.study_file import StudyPlan
 from intra_search.distill.loss import active_terms
 from intra_search.distill.needs import Need
@@ -245,10 +245,7 @@ def ensure_knowledge(
 
 def teacher_home(settings: StudySettings, fingerprint: str) -> str:
     """Folder of the teacher that these settings and scenes lead to."""
-    scenes = settings.scenes.model_dump(mode="json", exclude={"root", "cache"})
-    teacher = settings.teacher.model_dump(mode="json", exclude={"allow_weak"})
-    parts = [settings.seed, teacher, scenes, fingerprint]
-    return f"teacher/{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]}"
+    return f"teacher/{teacher_key(settings, fingerprint)}"
 
 
 def teacher_is_stored(folder: StudyFolder, settings: StudySettings, fingerprint: str) -> bool:

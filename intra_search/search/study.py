@@ -7,7 +7,7 @@ from typing import Protocol
 from intra_search.cluster.capacity import Cluster
 from intra_search.cluster.client import run_on_head
 from intra_search.cluster.connect import connected, on_interrupt
-from intra_search.config.settings import StudySettings
+from intra_search.config.study import StudySettings
 from intra_search.config.study_file import StudyPlan
 from intra_search.errors import CheckpointError, SettingError, StudyError
 from intra_search.knowledge.check import check_terms

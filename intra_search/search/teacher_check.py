@@ -19,8 +19,8 @@ Both sides are the best epoch on `val`, at one seed: a filter for teachers that 
 import math
 from collections.abc import Callable, Iterable, Mapping
 
-from intra_search.config.settings import StudySettings
 from intra_search.config.space import Space
+from intra_search.config.study import StudySettings
 from intra_search.distill.loss import active_terms
 from intra_search.errors import StudyError
 from intra_search.search.halving import best_until

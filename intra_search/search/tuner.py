@@ -18,7 +18,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from intra_search.cluster.capacity import TRIAL_CPUS, Cluster
-from intra_search.config.settings import StudySettings, parse_settings
+from intra_search.config.parsing import parse_settings
+from intra_search.config.study import StudySettings
 from intra_search.errors import IntraSearchError, StorageError
 from intra_search.search.conductor import Assignment, Conductor, TrialReport
 from intra_search.store.ledger import trial_folder

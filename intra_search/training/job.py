@@ -3,7 +3,8 @@
 from typing import Literal, NamedTuple
 
 from intra_search.config.seeding import derived_seed
-from intra_search.config.settings import StudySettings, TrainingSettings
+from intra_search.config.study import StudySettings
+from intra_search.config.training import TrainingSettings
 
 
 class TrainingJob(NamedTuple):

@@ -14,9 +14,11 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from intra_search.config.distill import PAPER_RECIPE
 from intra_search.config.domains import ChoiceDomain, Domain, FloatDomain, IntDomain, Scalar, SubsetDomain
-from intra_search.config.settings import PAPER_RECIPE, StudySettings, get_path, with_overrides
+from intra_search.config.parsing import get_path, with_overrides
 from intra_search.config.space import NEVER_SEARCHED, Point, Space
+from intra_search.config.study import StudySettings
 from intra_search.config.study_file import parse_study
 from intra_search.errors import IntraSearchError, SpaceError
 from intra_search.store.study_folder import without_none

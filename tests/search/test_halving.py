@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intra_search.config.settings import HalvingSettings
+from intra_search.config.search import HalvingSettings
 from intra_search.search.halving import best_until, has_value, rungs, survives
 
 

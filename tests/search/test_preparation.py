@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from intra_search.cluster.capacity import Cluster
-from intra_search.config.settings import with_overrides
+from intra_search.config.parsing import with_overrides
 from intra_search.distill.loss import needs_of
 from intra_search.search.preparation import Teacher, ensure_knowledge
 from intra_search.store.ledger import HistoryRow

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from intra_search.config.settings import StudySettings, parse_settings, with_overrides
+from intra_search.config.parsing import parse_settings, with_overrides
+from intra_search.config.study import StudySettings
 from intra_search.config.study_file import parse_study
 from intra_search.errors import StudyError
 from intra_search.store.ledger import TrialRecord
