@@ -137,7 +137,7 @@ def _new_condition(path: str, name: str, space: Tree, network: str, families: li
     if len(found) != 1:
         rule = f"{name} is a setting of each family of students, and a condition names one"
         remedy = f"name one of {', '.join(MOVED[name])}"
-        raise SpaceError(f"space.{path}.when", rule, json.dumps(_when_of(space[path])[name]), remedy)
+        raise SpaceError(f"space.{path}.when", rule, json.dumps(_when_of(space[path])[name], default=str), remedy)
     return found[0]
 
 

@@ -2,14 +2,18 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
-from intra_search.config.parsing import parse_settings, with_overrides
+from intra_search.config import parsing
+from intra_search.config.parsing import parse_settings, set_path, with_overrides
+from intra_search.config.student import family_of
 from intra_search.config.study import StudySettings
 from intra_search.config.study_file import parse_study
+from intra_search.config.traits import SettingInfo, Trait, all_settings
 from intra_search.errors import StudyError
+from intra_search.store import study_folder
 from intra_search.store.ledger import TrialRecord
 from intra_search.store.study_folder import StudyFolder, differences, without_none
 
@@ -97,6 +101,76 @@ def test_other_settings_are_refused_and_nothing_changes(folder: StudyFolder, pat
         folder.check(dumped(**{path.replace(".", "__"): value}), SCENES)
     assert "\n" not in str(caught.value)
     assert repr(value) in str(caught.value)
+    assert tree_hash(root) == before
+
+
+@pytest.mark.parametrize("setting", list(all_settings(StudySettings)), ids=lambda setting: setting.path)
+def test_what_is_not_declared_changeable_is_fixed_once_a_study_has_begun(
+    setting: SettingInfo, folder: StudyFolder
+) -> None:
+    changed = dumped()
+    set_path(changed, setting.path, "another")
+    if Trait.CHANGEABLE in setting.traits or family_of(setting.path) in ("enet", "resnet18"):
+        folder.check(changed, SCENES)
+    else:
+        with pytest.raises(StudyError, match=f"found {setting.path} = 'another' .*; set {setting.path} back, or start"):
+            folder.check(changed, SCENES)
+
+
+def test_settings_of_a_family_may_change_until_a_trial_is_of_it(folder: StudyFolder) -> None:
+    changed = dumped(student__enet__blocks=[5, 8])
+    folder.check(changed, SCENES)
+    point = {"student.network": "enet"}
+    folder.ledger.write(TrialRecord(trial=1, state="waiting", point=point, origin="point", created="now"))
+    with pytest.raises(StudyError, match=r"found student.enet.blocks = \[5, 8\] instead of \[4, 16\]"):
+        folder.check(changed, SCENES)
+    folder.check(dumped(student__resnet18__width=0.5), SCENES)
+
+
+class LaterSettings(StudySettings):
+    """Settings of a later release."""
+
+    plain: int = 1
+    changeable: Annotated[int, Trait.CHANGEABLE] = 1
+
+
+@pytest.fixture
+def later_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (parsing, study_folder):
+        monkeypatch.setattr(module, "StudySettings", LaterSettings)
+
+
+@pytest.mark.usefixtures("later_release")
+def test_a_setting_that_was_added_counts_as_having_its_default(folder: StudyFolder) -> None:
+    later = {**dumped(), "plain": 1, "changeable": 1}
+    folder.check(later, SCENES)
+    assert folder.begin(later, SPACE, SCENES) == 2
+    stored = folder.stored()
+    assert stored["study"]["changes"] == []
+    assert stored["settings"]["plain"] == 1
+
+
+@pytest.mark.usefixtures("later_release")
+def test_a_setting_that_was_added_is_fixed_unless_it_is_declared_changeable(folder: StudyFolder) -> None:
+    with pytest.raises(StudyError, match="found plain = 2 instead of 1"):
+        folder.check({**dumped(), "plain": 2, "changeable": 1}, SCENES)
+    folder.check({**dumped(), "plain": 1, "changeable": 2}, SCENES)
+    folder.begin({**dumped(), "plain": 1, "changeable": 2}, SPACE, SCENES)
+    (change,) = folder.stored()["study"]["changes"]
+    assert (change["path"], change["old"], change["new"]) == ("changeable", "1", "2")
+
+
+def test_settings_of_a_newer_release_are_refused_and_nothing_changes(folder: StudyFolder) -> None:
+    root = Path(folder.storage.full_path())
+    file = root / "study.toml"
+    file.write_text(file.read_text().replace("[settings.training]", "[settings.training]\nwarmup = 3"))
+    before = tree_hash(root)
+    for attempt in (lambda: folder.check(dumped(), SCENES), lambda: folder.begin(dumped(), SPACE, SCENES)):
+        with pytest.raises(
+            StudyError, match=r"study.toml: training.warmup: unknown setting, found 'warmup'; run"
+        ) as caught:
+            attempt()
+        assert "\n" not in str(caught.value)
     assert tree_hash(root) == before
 
 
