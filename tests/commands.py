@@ -25,7 +25,7 @@ SPACE = {
         "log": True,
         "when": {"distill.enabled": True},
     },
-    "student.width": {"kind": "choice", "values": [0.25, 0.5]},
+    "student.erfnet.width": {"kind": "choice", "values": [0.25, 0.5]},
 }
 
 

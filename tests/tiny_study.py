@@ -6,7 +6,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from intra_search.config.settings import StudySettings, parse_settings
+from intra_search.config.parsing import parse_settings
+from intra_search.config.study import StudySettings
 
 HEIGHT, WIDTH = 32, 64
 CLASSES = ("background", "line", "dash")
@@ -51,7 +52,12 @@ def tiny_tree(root: Path, **groups: dict[str, Any]) -> dict[str, Any]:
             "allow_weak": True,  # one epoch on a dozen roads teaches nothing
             "training": {**training, "epochs": 1},
         },
-        "student": {"network": "erfnet", "width": 0.25, "blocks": [1, 1]},
+        "student": {
+            "network": "erfnet",
+            "erfnet": {"width": 0.25, "blocks": [1, 1]},
+            "enet": {"width": 0.25, "blocks": [1, 1]},
+            "resnet18": {"width": 0.25},
+        },
         "training": training,
         "search": {"num_trials": 2},
         "resources": {"gpus_per_worker": 0},

@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from intra_search.config.settings import ResourcesSettings, StudySettings
+from intra_search.config.resources import ResourcesSettings
+from intra_search.config.study import StudySettings
 from intra_search.errors import ClusterError
 
 TRIAL_CPUS = 0.01

@@ -11,7 +11,7 @@ from typing import Any
 import ray
 
 from intra_search.cluster.capacity import Cluster, capacity
-from intra_search.config.settings import ResourcesSettings
+from intra_search.config.resources import ResourcesSettings
 from intra_search.errors import ClusterError, IntraSearchError
 
 CONNECT_SECONDS = 10.0

@@ -239,6 +239,13 @@ PAPER_PRESET: dict[str, Any] = {
 our defaults: the paper divides by 3 n^2. The skewness is read as standardised, the printed denominator as a slip."""
 
 
+PAPER_RECIPE: dict[str, Any] = {
+    "distill.enabled": True,
+    **{f"distill.{path}": value for path, value in PAPER_PRESET.items()},
+}
+"""Hou et al. 2020 as recalled, to be checked against the PDF. Trial 0 takes these values on every searched path."""
+
+
 class PublishedWeight(NamedTuple):
     """A weight that others used, and where it was seen."""
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Protocol, Self
 
 from pydantic import Field, model_validator
 
-from intra_search.config.settings import Settings
+from intra_search.config.base import Settings
 
 Scalar = str | int | float | bool | None
 

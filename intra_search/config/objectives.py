@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from intra_search.config.settings import StudySettings
+from intra_search.config.study import StudySettings
 
 Row = Mapping[str, Any]
 """One finished epoch: metric to value, with its number under "epoch" (1, 2, …)."""

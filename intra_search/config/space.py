@@ -9,29 +9,17 @@ from typing import Any, NamedTuple
 
 from pydantic import Field, ValidationError
 
+from intra_search.config.base import Settings
+from intra_search.config.distill import PAPER_RECIPE
 from intra_search.config.domains import Asker, Domain, Scalar
-from intra_search.config.settings import PAPER_RECIPE, Settings, StudySettings, get_path, json_text, with_overrides
+from intra_search.config.parsing import get_path, json_text, with_overrides
+from intra_search.config.student import NETWORK, family_of
+from intra_search.config.study import StudySettings
+from intra_search.config.traits import Trait, traits_of
 from intra_search.errors import SettingError, SpaceError
 
 Point = dict[str, Any]
 """Path of a searched setting to its value; paths whose `when` does not hold are absent."""
-
-NEVER_SEARCHED = (
-    "name",
-    "seed",
-    "search.",
-    "resources.",
-    "teacher.",
-    "scenes.",
-    "knowledge.",
-    "training.batch_size",
-    "training.epochs",
-)
-"""Paths that must be equal in all trials: a searched input size or teacher would make stored knowledge wrong, a
-searched number of epochs would leave the rungs without a common end."""
-
-ANSWERED_ONCE = ("teacher.", "scenes.", "knowledge.", "seed")
-"""Of these, the paths on which stored knowledge depends: input size, view recipe, teacher."""
 
 MAX_COMBINATIONS = 20_000
 
@@ -58,7 +46,7 @@ class Space:
     def __init__(self, base: StudySettings, domains: Mapping[str, Domain], points: tuple[Point, ...] = ()) -> None:
         self.base = base
         self._base_values: Point = {}
-        self.domains = dict(domains)
+        self.domains = {path: _of_its_family(path, domain) for path, domain in domains.items()}
         self._check_paths()
         self._check_corners()
         self._check_reachable()
@@ -159,14 +147,15 @@ class Space:
     def _check_paths(self) -> None:
         seen: set[str] = set()
         for path, domain in self.domains.items():
-            if path in NEVER_SEARCHED or any(path.startswith(prefix) for prefix in NEVER_SEARCHED if prefix[-1] == "."):
-                rule = "must be the same in all trials of a study"
-                if path.startswith(ANSWERED_ONCE):
-                    rule += ", since the teacher's answers about each view are made once"
-                raise SpaceError(f"space.{path}", rule, "a domain", "set it once, outside the space")
             if isinstance(self._base_value(path), dict):
                 remedy = "name one of its settings"
                 raise SpaceError(f"space.{path}", "must be one setting", "a group of settings", remedy)
+            traits = traits_of(StudySettings, path)
+            if Trait.ONE_FOR_ALL_TRIALS in traits:
+                rule = "must be the same in all trials of a study"
+                if Trait.ANSWERED_ONCE in traits:
+                    rule += ", since the teacher's answers about each view are made once"
+                raise SpaceError(f"space.{path}", rule, "a domain", "set it once, outside the space")
             for condition, wanted in domain.when.items():
                 self._base_value(condition)
                 if condition in self.domains and condition not in seen:
@@ -184,7 +173,10 @@ class Space:
             possible = value == wanted or value in options
         if not possible:
             where, found = f"space.{path}.when", f"{condition} = {json.dumps(wanted)}"
-            raise SpaceError(where, "must hold for some setting of the space", found, "no setting matches; correct it")
+            remedy = "no setting matches; correct it"
+            if condition == NETWORK and wanted == family_of(path):
+                remedy = f"no setting matches; {path} needs {NETWORK} = {wanted} in the space or beside it"
+            raise SpaceError(where, "must hold for some setting of the space", found, remedy)
 
     def _check_corners(self) -> None:
         """Every corner of every domain must be a valid setting, so that no trial fails on it hours later."""
@@ -253,6 +245,18 @@ def parse_space(tree: Mapping[str, Any], base: StudySettings, where: str = "spac
             raise SpaceError(f"{where}: {path}", rule, "none", remedy) from None
         raise SpaceError(f"{where}: {path}", rule, repr(first["input"]), "see search_spaces/quickstart.toml") from None
     return Space(base, parsed.space, parsed.points)
+
+
+def _of_its_family(path: str, domain: Domain) -> Domain:
+    """A domain below `student.<family>.` is searched only where the student is of that family."""
+    family = family_of(path)
+    if family is None:
+        return domain
+    wanted = domain.when.get(NETWORK, family)
+    if wanted != family and not (isinstance(wanted, list) and family in wanted):
+        rule = f"a setting of {family} is searched where {NETWORK} is {family}"
+        raise SpaceError(f"space.{path}.when", rule, json.dumps(wanted), f"remove {NETWORK} from it")
+    return domain.model_copy(update={"when": {**domain.when, NETWORK: family}})
 
 
 class _RandomAsker:

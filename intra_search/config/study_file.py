@@ -1,17 +1,20 @@
 """A study file: base settings, then `[space."path"]` tables and `[[points]]`; and the `--set path=value` overrides."""
 
+import logging
 import tomllib
 from collections.abc import Iterable
 from datetime import date, time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from intra_search.config.settings import StudySettings, parse_settings, set_path, with_overrides
+from intra_search.config.parsing import parse_settings, set_path, with_overrides
 from intra_search.config.space import Space, parse_space
+from intra_search.config.study import StudySettings
+from intra_search.config.traits import Trait, paths_with
+from intra_search.config.upgrades import MOVED, upgrade_file
 from intra_search.errors import SettingError
 
-PATH_SETTINGS = ("scenes.root", "teacher.init", "teacher.checkpoint", "student.init", "knowledge.store")
-"""Settings that name a file or folder."""
+logger = logging.getLogger(__name__)
 
 
 class StudyPlan(NamedTuple):
@@ -44,6 +47,10 @@ def parse_study(text: str, where: str, overrides: Iterable[str] = ()) -> StudyPl
     for override in overrides:
         override_path, value = parse_override(override)
         _set_in_file(tree, override_path, value)
+    # After the overrides: they may say which family of students an old setting is of.
+    tree, space_tree, moved = upgrade_file(tree, space_tree)
+    for old, new in moved.items():
+        logger.warning("%s: %s is now %s", where, old, ", ".join(new))
     _resolve_paths(tree)
     settings = parse_settings(tree, where)
     space = parse_space(space_tree, settings, where)
@@ -56,11 +63,14 @@ def parse_study(text: str, where: str, overrides: Iterable[str] = ()) -> StudyPl
 
 def _resolve_paths(tree: dict[str, Any]) -> None:
     """Makes local paths absolute: the command's folder is not that of its workers."""
-    for path in PATH_SETTINGS:
-        group, key = path.split(".")
-        value = tree.get(group, {}).get(key) if isinstance(tree.get(group), dict) else None
+    for path in paths_with(StudySettings, Trait.A_PATH):
+        *groups, key = path.split(".")
+        node: Any = tree
+        for group in groups:
+            node = node.get(group) if isinstance(node, dict) else None
+        value = node.get(key) if isinstance(node, dict) else None
         if isinstance(value, str) and "://" not in value:
-            tree[group][key] = str(Path(value).expanduser().absolute())
+            node[key] = str(Path(value).expanduser().absolute())
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -80,6 +90,10 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 
 def _set_in_file(tree: dict[str, Any], path: str, value: Any) -> None:
+    if path in MOVED:
+        raise SettingError(
+            f"--set {path}", "is a setting of each family of students", path, f"use {' or '.join(MOVED[path])}"
+        )
     # An unknown path is refused against the full tree of settings, so that the message lists what exists.
     set_path(_complete_tree(), path, value)
     node = tree

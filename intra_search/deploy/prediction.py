@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from intra_search.config.settings import ScenesSettings, parse_settings, with_overrides
+from intra_search.config.parsing import parse_settings, with_overrides
+from intra_search.config.scenes import ScenesSettings
 from intra_search.errors import SettingError
 from intra_search.networks.checkpoint import load_network
 from intra_search.networks.input import normalise

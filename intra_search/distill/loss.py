@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from intra_search.config.settings import DistillSettings, TrainingSettings
+from intra_search.config.distill import DistillSettings
+from intra_search.config.training import TrainingSettings
 from intra_search.distill.existence import existence_loss
 from intra_search.distill.needs import Need
 from intra_search.distill.regions import IGNORED

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from intra_search.config.settings import DistillSettings
+from intra_search.config.distill import DistillSettings
 from intra_search.distill.needs import Need, answer_of, check_layer
 from intra_search.distill.workers import ALONE, Workers, gathered, own_share
 from intra_search.errors import SettingError

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from intra_search.config.settings import StudySettings
+from intra_search.config.study import StudySettings
 from intra_search.distill.needs import Need, StoredForm, belongs_to, teacher_answers
 from intra_search.knowledge.shards import write_shard
 from intra_search.knowledge.source import Source, source_of

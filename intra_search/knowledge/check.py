@@ -7,8 +7,9 @@ from typing import Any, cast
 import torch
 
 from intra_search.config.domains import Domain
-from intra_search.config.settings import StudySettings, with_overrides
+from intra_search.config.parsing import with_overrides
 from intra_search.config.space import Space
+from intra_search.config.study import StudySettings
 from intra_search.distill.loss import active_terms
 from intra_search.distill.term import TermContext
 from intra_search.distill.terms.table import TERMS

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from intra_search.config.settings import StudySettings
+from intra_search.config.study import StudySettings
 from intra_search.distill.needs import Need, teacher_answers
 from intra_search.knowledge.answering import stored_forms
 from intra_search.networks.build import build_network

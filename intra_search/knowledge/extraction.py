@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 
-from intra_search.config.settings import StudySettings
+from intra_search.config.study import StudySettings
 from intra_search.distill.needs import Need
 from intra_search.knowledge.answering import ShardTask, ShardWriter, plan_extraction
 from intra_search.knowledge.store import Making
@@ -30,7 +30,7 @@ def extract(
     progress: Callable[[int, int, float], None],
     failed: Callable[[int, Exception], None],
 ) -> str:
-    """Stores what is missing and returns the store's URI. Shards that exist are kept, so an interrupted extraction goes on at the next shard.
+    """Stores what is missing and returns the store's URI. Shards that exist are kept: an extraction can go on.
 
     Args:
         storage: the study's; `teacher` is the path of a checkpoint in it.

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from intra_search.config.fingerprints import hash_of
 from intra_search.errors import KnowledgeError
-from intra_search.knowledge.source import hash_of
 from intra_search.scenes.cache import cache_root
 from intra_search.store.shared_folders import HeldFolder, hold_folder, locked
 from intra_search.store.storage import Storage

@@ -1,11 +1,10 @@
 """What stored answers are about: the teacher, the scenes and the views, each by its hash."""
 
-import hashlib
-import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from intra_search.config.settings import StudySettings
+from intra_search.config.fingerprints import hash_of, views_hash
+from intra_search.config.study import StudySettings
 from intra_search.errors import KnowledgeError
 from intra_search.networks.checkpoint import NETWORK_FILE, read_checkpoint_about
 from intra_search.scenes.scene_set import SceneSet
@@ -14,21 +13,6 @@ from intra_search.store.storage import Storage
 
 FORMAT_VERSION = 3
 SCENES_PER_SHARD = 64
-NOT_OF_A_VIEW = (
-    "dataset",
-    "root",
-    "num_train",
-    "num_val",
-    "num_test",
-    "val_groups",
-    "test_groups",
-    "val_fraction",
-    "test_fraction",
-    "seed",
-    "views",
-    "cache",
-)
-"""Settings below `scenes` that say where scenes come from and which ones are in `train`, which their hash covers."""
 
 
 class Source(NamedTuple):
@@ -72,14 +56,7 @@ def source_of(storage: Storage, teacher: str, settings: StudySettings, scenes: S
 
 def scene_hashes(settings: StudySettings, scenes: SceneSet) -> dict[str, str]:
     """The hashes that a trial can make of its own scenes and settings: `scenes` and `views`."""
-    recipe = settings.scenes.model_dump(mode="json", exclude=set(NOT_OF_A_VIEW))
-    views = {**recipe, "views": settings.scenes.views, "seed": settings.seed}
-    return {"scenes": hash_of([scenes.fingerprint, *scenes.names]), "views": hash_of(views)}
-
-
-def hash_of(value: Any) -> str:
-    """SHA-256 of a value's JSON text."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    return {"scenes": hash_of([scenes.fingerprint, *scenes.names]), "views": views_hash(settings)}
 
 
 def check_hashes(where: str, found: Mapping[str, str], expected: Mapping[str, str]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from intra_search.config.domains import Domain
-from intra_search.config.settings import with_overrides
+from intra_search.config.parsing import with_overrides
 from intra_search.config.space import Space
 from intra_search.distill.loss import active_terms
 from intra_search.distill.needs import Need

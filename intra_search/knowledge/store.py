@@ -14,8 +14,9 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
+from intra_search.config.fingerprints import hash_of
 from intra_search.errors import KnowledgeError, StorageError
-from intra_search.knowledge.source import FORMAT_VERSION, Source, check_hashes, hash_of
+from intra_search.knowledge.source import FORMAT_VERSION, Source, check_hashes
 from intra_search.store.storage import Storage
 
 SOURCE_FILE = "source.json"

@@ -8,7 +8,7 @@ from rich.live import Live
 from rich.table import Table
 
 from intra_search.config.objectives import Objectives, value_text
-from intra_search.config.settings import StudySettings
+from intra_search.config.study import StudySettings
 from intra_search.selection.pick import Pick, ranked
 from intra_search.store.events import (
     Event,

@@ -11,7 +11,7 @@ from collections.abc import Container, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from intra_search.config.settings import ScenesSettings
+from intra_search.config.scenes import ScenesSettings
 from intra_search.errors import SceneError
 from intra_search.scenes.images import (
     IMAGE_SUFFIXES,

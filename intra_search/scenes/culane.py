@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
-from intra_search.config.settings import ScenesSettings
+from intra_search.config.scenes import ScenesSettings
 from intra_search.errors import SceneError, SettingError
 from intra_search.scenes.images import check_same_size, data_root, read_image, read_mask, sizes_signature
 from intra_search.scenes.index import ListedFrame, Listing, Scan, frames_signature, indexed, listing

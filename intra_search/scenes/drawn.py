@@ -5,7 +5,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from intra_search.config.settings import ScenesSettings
+from intra_search.config.scenes import ScenesSettings
 from intra_search.errors import SettingError
 from intra_search.scenes.labels import SceneClass, apolloscape_classes, apolloscape_swap
 from intra_search.scenes.source import SPLITS, Frame, SceneName, Split, no_protocol

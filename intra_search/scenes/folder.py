@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from intra_search.config.settings import ScenesSettings
+from intra_search.config.scenes import ScenesSettings
 from intra_search.errors import SceneError
 from intra_search.scenes.images import (
     IMAGE_SUFFIXES,

@@ -12,7 +12,7 @@ never part: training frames of a recording that a later folder holds too are lef
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from intra_search.config.settings import ScenesSettings
+from intra_search.config.scenes import ScenesSettings
 from intra_search.errors import SceneError, SettingError
 from intra_search.scenes.images import check_same_size, data_root, read_image
 from intra_search.scenes.index import ListedFrame, Listing, Scan, frames_signature, indexed, listing

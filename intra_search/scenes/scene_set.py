@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from intra_search.config.settings import ScenesSettings
+from intra_search.config.scenes import ScenesSettings
 from intra_search.errors import SceneError, SettingError
 from intra_search.scenes.cache import SceneCache, scenes_key
 from intra_search.scenes.labels import ClassMap, SceneClass, class_map, swap_table

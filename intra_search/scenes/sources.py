@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from intra_search.config.settings import ScenesSettings
+from intra_search.config.scenes import ScenesSettings
 from intra_search.scenes.apolloscape import ApolloScapeScenes
 from intra_search.scenes.culane import CulaneScenes
 from intra_search.scenes.drawn import DrawnScenes

@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
-from intra_search.config.settings import AugmentSettings, ScenesSettings
+from intra_search.config.scenes import AugmentSettings, ScenesSettings
 from intra_search.scenes.labels import IGNORED, Table
 
 FILL = (124, 117, 104)

@@ -12,8 +12,8 @@ from optuna.trial import FrozenTrial, create_trial
 from intra_search.config.domains import Scalar
 from intra_search.config.objectives import Direction, Objective, Objectives
 from intra_search.config.seeding import derived_seed
-from intra_search.config.settings import StudySettings
 from intra_search.config.space import Point, Space
+from intra_search.config.study import StudySettings
 from intra_search.store.ledger import HistoryRow, TrialRecord
 from intra_search.store.trial_state import TrialState
 

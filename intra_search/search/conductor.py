@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from intra_search.config.objectives import Objectives
-from intra_search.config.settings import StudySettings
 from intra_search.config.space import Space
+from intra_search.config.study import StudySettings
 from intra_search.errors import StudyError
 from intra_search.search.adviser import Adviser
 from intra_search.search.stopping.table import stopping_rule

@@ -1,7 +1,7 @@
 """The ledger: one record and one history file per trial. All else that is known of a search is rebuilt from them."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -16,6 +16,10 @@ HistoryRow = dict[str, Any]
 """One finished epoch: "epoch" (1, 2, …), the metrics ("val/miou") and the terms ("train/affinity")."""
 
 
+Point = dict[str, Any]
+"""Searched path to value."""
+
+
 class TrialRecord(BaseModel):
     """All that is known of one trial beside its history."""
 
@@ -23,8 +27,7 @@ class TrialRecord(BaseModel):
 
     trial: int
     state: TrialState
-    point: dict[str, Any]
-    """Path of each searched setting to its value."""
+    point: Point
     origin: Literal["point", "sampler"]
     """A fixed point of the study file, or the sampler's suggestion."""
     generation: int = 0
@@ -89,8 +92,10 @@ def find_checkpoint(storage: Storage, home: str, epoch: int, until: int | None =
 class Ledger:
     """Reads and writes the records below `trials/`. Only the driver that holds the study's lock writes."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, upgrade_point: Callable[[Point], Point] = lambda point: point) -> None:
+        """`upgrade_point` gives a point of an older study in today's form."""
         self._storage = storage
+        self._upgrade_point = upgrade_point
 
     def records(self) -> list[TrialRecord]:
         """All records, by trial number. Raises `StudyError` for a damaged one."""
@@ -100,6 +105,16 @@ class Ledger:
 
     def record(self, trial: int) -> TrialRecord | None:
         """One record; None when the trial's folder holds none yet."""
+        stored = self._stored(trial)
+        return stored and stored.model_copy(update={"point": self._upgrade_point(stored.point)})
+
+    def upgrade(self) -> None:
+        """Writes the records of an older form anew in today's."""
+        for record in self.records():
+            if record != self._stored(record.trial):
+                self.write(record)
+
+    def _stored(self, trial: int) -> TrialRecord | None:
         path = f"{trial_folder(trial)}/record.json"
         if not self._storage.exists(path):
             return None

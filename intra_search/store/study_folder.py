@@ -1,12 +1,18 @@
 """A study's own files beside the ledger: its resolved settings, the changes made to them, and the generation."""
 
+import functools
 import tomllib
 from typing import Any
 
 import tomli_w
 
 from intra_search.config.objectives import Objectives
-from intra_search.errors import StudyError
+from intra_search.config.parsing import parse_settings
+from intra_search.config.student import NETWORK, family_of
+from intra_search.config.study import StudySettings
+from intra_search.config.traits import Trait, traits_of
+from intra_search.config.upgrades import MOVED, base_network, moved, upgrade_point, upgrade_stored
+from intra_search.errors import SettingError, StudyError
 from intra_search.store.artefacts import (
     ArtefactFile,
     Baselines,
@@ -16,26 +22,16 @@ from intra_search.store.artefacts import (
     PlainRecord,
     TeacherRecord,
 )
-from intra_search.store.ledger import Ledger, now
+from intra_search.store.ledger import Ledger, Point, now
 from intra_search.store.storage import Storage
 
-STUDY_VERSION = 1
-"""Form of the files below a study; a study of another version is refused."""
+STUDY_VERSION = 2
+"""Form of the files below a study. One of version 1 is read in today's form, and written so by the next `begin`."""
+
+OTHER_RELEASE = "run it with the release that made it, or start a new study"
 
 PLAIN_FOLDER = "plain"
 """Home of the plain student that only the teacher is compared with."""
-
-CHANGEABLE = (
-    "search.",
-    "resources.",
-    "name",
-    "scenes.cache",
-    "scenes.root",
-    "teacher.allow_weak",
-    "knowledge.store",
-    "knowledge.node_cache_gb",
-)
-"""Settings that may differ when a study goes on; any other would make its trials incomparable."""
 
 
 class StudyFolder:
@@ -43,7 +39,7 @@ class StudyFolder:
 
     def __init__(self, uri: str) -> None:
         self.storage = Storage(uri)
-        self.ledger = Ledger(self.storage)
+        self.ledger = Ledger(self.storage, self._upgraded_point)
         self.baselines = ArtefactFile(self.storage, "baselines.json", Baselines)
         self.plain_student = ArtefactFile(self.storage, f"{PLAIN_FOLDER}/record.json", PlainRecord)
         self.knowledge_spending = ArtefactFile(self.storage, "knowledge.json", KnowledgeSpending)
@@ -82,7 +78,12 @@ class StudyFolder:
         return self.storage.exists("study.toml")
 
     def stored(self) -> dict[str, Any]:
-        """The stored study.toml: settings, space, points, and under "study" version, data set and changes."""
+        """The stored study.toml in today's form: settings, space, points, and under "study" version (of the file as
+        it is), data set and changes."""
+        tree = self._stored()
+        return tree if tree["study"]["version"] == STUDY_VERSION else upgrade_stored(tree)
+
+    def _stored(self) -> dict[str, Any]:
         where = self.storage.full_path("study.toml")
         if not self.exists:
             raise StudyError(where, "must exist", "no study there", "check the path, or start one with `run`")
@@ -93,9 +94,8 @@ class StudyFolder:
         except (ValueError, KeyError, TypeError) as error:
             found = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise StudyError(where, "must be a study's settings", found, "restore the file") from None
-        if version != STUDY_VERSION:
-            remedy = "run it with the release that made it, or start a new study"
-            raise StudyError(where, f"must be of version {STUDY_VERSION}", f"version {version}", remedy)
+        if version not in (1, STUDY_VERSION):
+            raise StudyError(where, f"must be of version 1 or {STUDY_VERSION}", f"version {version}", OTHER_RELEASE)
         return tree
 
     @property
@@ -114,10 +114,11 @@ class StudyFolder:
             return
         stored = self.stored()
         where = self.storage.full_path()
-        for path, (old, new) in differences(stored["settings"], without_none(settings)).items():
-            if not path.startswith(CHANGEABLE):
+        for path, (old, new) in differences(self._completed(stored["settings"]), without_none(settings)).items():
+            if Trait.CHANGEABLE not in traits_of(StudySettings, path) and not self._is_unused(path):
                 found = f"{path} = {new!r} instead of {old!r}"
-                raise StudyError(where, "must keep the settings of its trials", found, "start a new study for it")
+                remedy = f"set {path} back, or start a new study for it"
+                raise StudyError(where, "must keep the settings of its trials", found, remedy)
         if stored["study"]["scenes"] != fingerprint:
             found = f"data set {fingerprint[:12]} instead of {stored['study']['scenes'][:12]}"
             raise StudyError(where, "must keep the scenes of its trials", found, "start a new study for other data")
@@ -132,16 +133,43 @@ class StudyFolder:
         changes: list[dict[str, Any]] = []
         if self.exists:
             stored = self.stored()
+            changed = differences(self._completed(stored["settings"]), settings)
+            if (version := stored["study"]["version"]) != STUDY_VERSION:
+                changed = {"study.version": (version, STUDY_VERSION), **moved(self._stored()["settings"]), **changed}
             changes = stored["study"]["changes"]
-            changed = differences(stored["settings"], settings)
             changes += [
                 {"time": now(), "path": path, "old": repr(a), "new": repr(b)} for path, (a, b) in changed.items()
             ]
+            # Before study.toml, whose version says that all is done.
+            self.ledger.upgrade()
         about = {"version": STUDY_VERSION, "scenes": fingerprint, "changes": changes}
         tree = {"study": about, "settings": settings, **without_none(space)}
         self.storage.write_bytes("study.toml", tomli_w.dumps(tree).encode())
         self.storage.write_bytes("generation", f"{generation}\n".encode())
         return generation
+
+    def _completed(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Stored settings, with the default of every setting that came after the study had been stored."""
+        try:
+            parsed = parse_settings(settings, self.storage.full_path("study.toml"))
+        except SettingError as error:
+            raise StudyError(error.where, error.rule, error.found, OTHER_RELEASE) from None
+        return without_none(parsed.model_dump(mode="json"))  # type: ignore[no-any-return]
+
+    def _is_unused(self, path: str) -> bool:
+        """Whether a setting belongs to a family of students of which the study has none."""
+        family = family_of(path)
+        if family in (None, self._base_network):
+            return False
+        return all(record.point.get(NETWORK, self._base_network) != family for record in self.ledger.records())
+
+    def _upgraded_point(self, point: Point) -> Point:
+        return upgrade_point(point, self._base_network) if any(old in point for old in MOVED) else point
+
+    @functools.cached_property
+    def _base_network(self) -> str:
+        """It never changes, and every record of an older form asks for it."""
+        return base_network(self._stored()["settings"])
 
     @property
     def generation(self) -> int:

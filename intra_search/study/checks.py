@@ -1,6 +1,6 @@
 """What must hold before a study begins or goes on; found out before anything is written or any device is taken."""
 
-from intra_search.config.settings import StudySettings
+from intra_search.config.study import StudySettings
 from intra_search.errors import CheckpointError, SettingError
 from intra_search.networks.checkpoint import read_checkpoint_about
 from intra_search.networks.released import depth_of, imagenet_state, is_file

@@ -5,7 +5,7 @@ from functools import cached_property
 
 from intra_search.cluster.capacity import Cluster
 from intra_search.config.objectives import Objectives
-from intra_search.config.settings import StudySettings
+from intra_search.config.study import StudySettings
 from intra_search.config.study_file import StudyPlan
 from intra_search.distill.needs import Need
 from intra_search.knowledge.spec import needs_of_space

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from intra_search.config.settings import StudySettings
+from intra_search.config.study import StudySettings
 from intra_search.errors import CheckpointError
 from intra_search.networks.build import NetworkRecipe
 from intra_search.networks.checkpoint import Checkpoint, save_checkpoint

@@ -3,8 +3,8 @@
 import random
 from typing import Literal, NamedTuple
 
-from intra_search.config.settings import StudySettings
 from intra_search.config.space import Space
+from intra_search.config.study import StudySettings
 from intra_search.distill.loss import needs_of
 from intra_search.search.stopping.halving import rungs
 from intra_search.store.artefacts import KnowledgeChoice, KnowledgeChoiceRecord, Teacher

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from intra_search.config.settings import with_overrides
+from intra_search.config.parsing import with_overrides
 from intra_search.config.space import Space
 from intra_search.distill.loss import active_terms
 from intra_search.store.artefacts import PlainRecord

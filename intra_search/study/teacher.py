@@ -1,6 +1,7 @@
 """Step: the study's teacher, trained here or given."""
 
-from intra_search.config.settings import StudySettings
+from intra_search.config.fingerprints import teacher_key
+from intra_search.config.study import StudySettings
 from intra_search.errors import CheckpointError
 from intra_search.store.artefacts import Teacher, TeacherRecord
 from intra_search.store.events import TeacherEpoch
@@ -8,12 +9,11 @@ from intra_search.store.ledger import find_checkpoint
 from intra_search.store.study_folder import StudyFolder
 from intra_search.study import given_teacher
 from intra_search.study.context import StudyContext
-from intra_search.study.fingerprint import teacher_home
 
 
 def ensure(context: StudyContext) -> Teacher:
     """The study's teacher: stored, given, or trained now."""
-    home = teacher_home(context.settings, context.fingerprint)
+    home = _home(context.settings, context.fingerprint)
     stored = context.folder.teacher(home).find()
     if stored is not None:
         return stored.teacher
@@ -24,7 +24,11 @@ def ensure(context: StudyContext) -> Teacher:
 
 def is_stored(folder: StudyFolder, settings: StudySettings, fingerprint: str) -> bool:
     """Whether the study holds its teacher."""
-    return folder.teacher(teacher_home(settings, fingerprint)).exists
+    return folder.teacher(_home(settings, fingerprint)).exists
+
+
+def _home(settings: StudySettings, fingerprint: str) -> str:
+    return f"teacher/{teacher_key(settings, fingerprint)}"
 
 
 def _trained(context: StudyContext, home: str) -> TeacherRecord:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from intra_search.config.settings import OFFICIAL_METRICS, StudySettings
+from intra_search.config.search import OFFICIAL_METRICS
+from intra_search.config.study import StudySettings
 from intra_search.deploy.benchmark import HEADLINES, SCORERS, FrameScorer
 from intra_search.deploy.submission import Prediction, predictions
 from intra_search.metrics.segmentation import SegmentationScores, confusion_matrix, segmentation_scores

@@ -3,8 +3,10 @@
 import json
 from typing import Literal, NamedTuple
 
+from intra_search.config.parsing import parse_settings
 from intra_search.config.seeding import derived_seed
-from intra_search.config.settings import StudySettings, TrainingSettings, parse_settings
+from intra_search.config.study import StudySettings
+from intra_search.config.training import TrainingSettings
 
 
 class TrainingJob(NamedTuple):

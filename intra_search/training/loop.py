@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from intra_search.config.objectives import Objectives
 from intra_search.config.seeding import derived_seed
-from intra_search.config.settings import StudySettings
+from intra_search.config.study import StudySettings
 from intra_search.distill.loss import StudentLoss, StudentLossResult, needs_of
 from intra_search.distill.needs import teacher_answers
 from intra_search.knowledge.reader import open_knowledge

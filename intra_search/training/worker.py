@@ -8,7 +8,7 @@ import ray.train
 import torch
 
 from intra_search.config.objectives import Objectives
-from intra_search.config.settings import StudySettings
+from intra_search.config.study import StudySettings
 from intra_search.distill.needs import Need
 from intra_search.errors import SettingError
 from intra_search.networks.checkpoint import load_network

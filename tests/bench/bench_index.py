@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from intra_search.config.settings import ScenesSettings
+from intra_search.config.scenes import ScenesSettings
 from intra_search.scenes.scene_set import open_scenes
 
 FRAMES_PER_CLIP = 100

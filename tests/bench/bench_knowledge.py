@@ -19,7 +19,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from intra_search.config.settings import StudySettings, parse_settings, with_overrides
+from intra_search.config.parsing import parse_settings, with_overrides
+from intra_search.config.study import StudySettings
 from intra_search.config.study_file import load_study
 from intra_search.distill.loss import needs_of
 from intra_search.knowledge.answering import ShardWriter, plan_extraction
@@ -86,7 +87,7 @@ def cases() -> list[Case]:
 def described(settings: StudySettings) -> str:
     student, scenes = settings.student, settings.scenes
     size = f"{scenes.height} x {scenes.width}, batch {settings.training.batch_size}"
-    return f"{student.network} of width {student.width}, {settings.teacher.network}, {size}"
+    return f"{student.network} of width {student.options()['width']}, {settings.teacher.network}, {size}"
 
 
 def save_teacher(storage: Storage, settings: StudySettings, num_classes: int) -> str:

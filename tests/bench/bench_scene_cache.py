@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import torch
 
-from intra_search.config.settings import ScenesSettings
+from intra_search.config.scenes import ScenesSettings
 from intra_search.scenes.scene_set import open_scenes
 from intra_search.scenes.synthetic import draw_scene
 

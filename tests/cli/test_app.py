@@ -72,7 +72,7 @@ def test_dry_run_shows_settings_samples_and_size(call: Callable[..., Answer]) ->
 
 
 def test_dry_run_shows_what_stored_knowledge_takes_and_spares(call: Callable[..., Answer]) -> None:
-    answer = call("run", SPACES / "quickstart.toml", "--dry-run", "--set", "student.width=0.25")
+    answer = call("run", SPACES / "quickstart.toml", "--dry-run", "--set", "student.resnet18.width=0.25")
     # Per layer 12 x 12 graphs and 12 flags of three orders; maps of 10 x 26 cells in float16. 192 scenes, 2 views.
     graphs, maps = 2 * 3 * (12 * 12 * 4 + 12), 2 * 10 * 26 * 2
     assert f"# knowledge: {(graphs + maps) / 1000:.3g} kB per view" in answer.out
@@ -282,9 +282,9 @@ def test_a_local_study_cannot_be_taken_over(call: Callable[..., Answer], roads: 
 
 
 def test_a_space_that_no_setting_matches_is_refused(call: Callable[..., Answer], roads: Path, tmp_path: Path) -> None:
-    space = {"student.width": {"kind": "choice", "values": [0.25], "when": {"student.network": "enet"}}}
+    space = {"student.enet.width": {"kind": "choice", "values": [0.25]}}
     file = write_study(tmp_path / "study.toml", roads, space=space, points=[])
-    check_refusal(call("run", file, "--study", tmp_path / "study"), "space.student.width.when", "enet")
+    check_refusal(call("run", file, "--study", tmp_path / "study"), "space.student.enet.width.when", "enet")
 
 
 @pytest.fixture

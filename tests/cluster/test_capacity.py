@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from intra_search.cluster.capacity import Cluster, capacity
-from intra_search.config.settings import ResourcesSettings, StudySettings, parse_settings
+from intra_search.config.parsing import parse_settings
+from intra_search.config.resources import ResourcesSettings
+from intra_search.config.study import StudySettings
 from intra_search.errors import ClusterError
 
 

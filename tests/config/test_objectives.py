@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intra_search.config.objectives import Direction, Limit, Objective, Objectives, value_text
-from intra_search.config.settings import StudySettings
+from intra_search.config.study import StudySettings
 
 MIOU = Objectives.of(StudySettings())
 TWO = Objectives((Objective("val/miou"), Objective("latency_ms", Direction.MIN)), (Limit("latency_ms", most=12.0),))

@@ -8,14 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intra_search.config.settings import (
-    PAPER_RECIPE,
-    Settings,
-    StudySettings,
-    get_path,
-    parse_settings,
-    with_overrides,
-)
+from intra_search.config.base import Settings
+from intra_search.config.distill import PAPER_RECIPE
+from intra_search.config.parsing import get_path, parse_settings, with_overrides
+from intra_search.config.study import StudySettings
 from intra_search.config.study_file import load_study, parse_override, parse_study
 from intra_search.errors import IntraSearchError, SettingError
 
@@ -90,8 +86,10 @@ def test_every_field_is_explained_or_plain_and_every_group_frozen(group: str) ->
         ("training.learning_rate", float("inf"), "finite"),
         ("training.clip_gradient_norm", -1.0, "greater than 0"),
         ("training.compile", 1, "valid boolean"),
-        ("student.blocks", [5], "Field required"),
-        ("student.width", "wide", "valid number"),
+        ("student.erfnet.blocks", [5], "Field required"),
+        ("student.resnet18.width", "wide", "valid number"),
+        ("student.enet.width", 5.0, "less than or equal to 4"),
+        ("student.network", "unet", "student.network: must be one of erfnet, enet, resnet18, found 'unet'"),
         ("distill.affinity.orders", [], "non-empty subset of 1..6"),
         ("distill.affinity.orders", [1, 1], "non-empty subset of 1..6"),
         ("distill.affinity.orders", [7], "non-empty subset of 1..6"),
@@ -125,7 +123,7 @@ def test_first_wrong_setting_is_named_and_the_others_counted() -> None:
 
 
 def test_dates_are_refused_wherever_they_stand() -> None:
-    for text in ("name = 2024-05-01", "[student]\nblocks = [5, 10:30:00]", "[space.x]\nwhen = {a = 2024-05-01}"):
+    for text in ("name = 2024-05-01", "[student.enet]\nblocks = [5, 10:30:00]", "[space.x]\nwhen = {a = 2024-05-01}"):
         assert "no setting is a date or a time" in refused(text)
 
 
@@ -153,7 +151,7 @@ def test_unreadable_file_is_named(tmp_path: Any) -> None:
         ("training.learning_rate=1e-4", "training.learning_rate", 1e-4),
         ("training.amp=off", "training.amp", "off"),
         ("training.amp='off'", "training.amp", "off"),
-        ("student.blocks=[3, 4]", "student.blocks", [3, 4]),
+        ("student.enet.blocks=[3, 4]", "student.enet.blocks", [3, 4]),
         ("training.compile=true", "training.compile", True),
         ("scenes.root=/data/a=b", "scenes.root", "/data/a=b"),
         ("scenes.root=2024-05-01", "scenes.root", "2024-05-01"),
@@ -167,7 +165,9 @@ def test_override_is_parsed_as_toml_and_plain_words_need_no_quotes(text: str, pa
     assert type(parsed[1]) is type(value)
 
 
-@pytest.mark.parametrize("text", ["training.epochs", "=4", "", "name=", "student.blocks=[3, 4", 'name="a', "name={"])
+@pytest.mark.parametrize(
+    "text", ["training.epochs", "=4", "", "name=", "student.enet.blocks=[3, 4", 'name="a', "name={"]
+)
 def test_override_that_cannot_be_read_is_refused(text: str) -> None:
     assert refused("", text).startswith("--set ")
 
@@ -181,7 +181,7 @@ def test_override_beats_the_file_and_keeps_its_neighbours() -> None:
 def test_override_below_something_that_is_no_table() -> None:
     assert "training must be a table in the file, found 3" in refused("training = 3", "training.epochs=4")
     assert "no settings below it" in refused("", "seed.x=4")
-    assert "no settings below it" in refused("", "student.blocks.0=4")
+    assert "no settings below it" in refused("", "student.enet.blocks.0=4")
 
 
 def test_override_of_a_space_is_no_setting() -> None:
@@ -195,7 +195,7 @@ def test_paper_recipe_is_the_default_but_for_absent_regions(path: str) -> None:
 
 
 def test_settings_survive_their_json_form() -> None:
-    settings = parse_settings({"student": {"blocks": [2, 3]}, "scenes": {"augment": {"scale": [0.5, 2]}}})
+    settings = parse_settings({"student": {"enet": {"blocks": [2, 3]}}, "scenes": {"augment": {"scale": [0.5, 2]}}})
     assert parse_settings(settings.model_dump(mode="json")) == settings
     assert parse_settings(json.loads(settings.model_dump_json())) == settings
 
@@ -205,11 +205,6 @@ def test_overriding_validates_again_and_leaves_the_original() -> None:
     changed = with_overrides(base, {"distill.affinity.orders": [4, 1], "training.clip_gradient_norm": None})
     assert changed.distill.affinity.orders == (4, 1)
     assert base == StudySettings()
-
-
-def test_options_are_what_the_network_takes() -> None:
-    assert parse_settings({"student": {"network": "resnet18"}}).student.options() == {"width": 1.0}
-    assert parse_settings({}).student.options() == {"width": 1.0, "blocks": (5, 8)}
 
 
 @pytest.mark.parametrize(

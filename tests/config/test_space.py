@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +15,13 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from intra_search.config.distill import PAPER_RECIPE
 from intra_search.config.domains import ChoiceDomain, Domain, FloatDomain, IntDomain, Scalar, SubsetDomain
-from intra_search.config.settings import PAPER_RECIPE, StudySettings, get_path, with_overrides
-from intra_search.config.space import NEVER_SEARCHED, Point, Space
+from intra_search.config.parsing import get_path, with_overrides
+from intra_search.config.space import Point, Space
+from intra_search.config.study import StudySettings
 from intra_search.config.study_file import parse_study
+from intra_search.config.traits import Trait, paths_with
 from intra_search.errors import IntraSearchError, SpaceError
 from intra_search.store.study_folder import without_none
 
@@ -202,12 +206,13 @@ def test_subset_is_completed_without_asking_when_it_must_be() -> None:
 
 SMALL = (
     table("student.network", kind="choice", values=["erfnet", "enet", "resnet18"])
-    + table("student.blocks", kind="choice", values=[[5, 8], [2, 3]], when={"student.network": ["erfnet", "enet"]})
+    + table("student.erfnet.blocks", kind="choice", values=[[5, 8], [2, 3]])
+    + table("student.enet.blocks", kind="choice", values=[[4, 16], [2, 3]], when={"student.network": ["enet", "never"]})
     + table("distill.enabled", kind="choice", values=[True, False])
     + table("distill.affinity.orders", kind="subset", values=[1, 2, 3, 4], when={"distill.enabled": True})
-    + table("distill.affinity.kernel_size", kind="int", low=3, high=7, step=2, when={"student.blocks": [[2, 3]]})
+    + table("distill.affinity.kernel_size", kind="int", low=3, high=7, step=2, when={"student.enet.blocks": [[2, 3]]})
     + table("distill.attention.weight", kind="float", low=0.01, high=1.0, log=True, when={"distill.enabled": True})
-    + table("training.learning_rate", kind="choice", values=[0.01, 0.1], when={"student.width": 1.0})
+    + table("training.learning_rate", kind="choice", values=[0.01, 0.1], when={"student.erfnet.width": 1.0})
 )
 
 
@@ -219,10 +224,11 @@ def settings_without_reals(space: Space) -> set[str]:
 
 def test_size_by_hand_and_by_listing() -> None:
     space = space_of(SMALL)
-    # (resnet18: 1; erfnet, enet: blocks 1 + 3 kernels) x (15 subsets with distillation + 1 without) x 2 rates
-    assert space.size() == ((1 + 2 * (1 + 3)) * 16 * 2, 1)
+    # (resnet18: 1; erfnet: 2 blocks; enet: 1 of its blocks + the other with 3 kernels) x (15 subsets with distillation
+    # + 1 without) x 2 rates
+    assert space.size() == ((1 + 2 + (1 + 3)) * 16 * 2, 1)
     assert space.size().discrete == len(settings_without_reals(space))
-    assert str(space.size()) == "288 discrete settings x 1 continuous dimensions"
+    assert str(space.size()) == "224 discrete settings x 1 continuous dimensions"
 
 
 class RecipeFree(Space):
@@ -239,14 +245,14 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "distill.affinity.orders": {"kind": "subset", "values": [1, 2, 3], "min_size": 2},
     "distill.affinity.kernel_size": {"kind": "int", "low": 3, "high": 7, "step": 2},
     "training.weight_decay": {"kind": "float", "low": 0.0, "high": 0.1},
-    "student.blocks": {"kind": "choice", "values": [[5, 8], [1, 1]]},
+    "student.erfnet.blocks": {"kind": "choice", "values": [[5, 8], [1, 1]]},
 }
 WANTED: dict[str, list[Any]] = {
     "student.network": ["erfnet", ["resnet18", "never"]],
     "distill.enabled": [True, False],
     "distill.affinity.orders": [[2, 3], [[1, 2, 3], [1, 2]]],
     "distill.affinity.kernel_size": [5, [3, 7]],
-    "student.blocks": [[1, 1], [[5, 8]]],
+    "student.erfnet.blocks": [[1, 1], [[5, 8]]],
     "training.weight_decay": [],
 }
 
@@ -255,6 +261,7 @@ WANTED: dict[str, list[Any]] = {
 def small_spaces(draw: st.DrawFn) -> Space:
     """Up to five domains, each perhaps under conditions on those above it or on base settings."""
     order = draw(st.lists(st.sampled_from(sorted(CANDIDATES)), unique=True, min_size=1, max_size=5))
+    order.sort(key=lambda path: path.startswith("student.erfnet."))  # the network stands above its families' settings
     domains = {}
     for number, path in enumerate(order):
         above = [condition for condition in order[:number] if WANTED[condition]]
@@ -266,7 +273,8 @@ def small_spaces(draw: st.DrawFn) -> Space:
     try:
         return RecipeFree(BASE, domains)
     except SpaceError as error:
-        assert "no setting matches" in str(error)  # noqa: PT017 - conditions were drawn blindly
+        # Conditions were drawn blindly: they may exclude each other, or a family's own condition on the network.
+        assert re.search("no setting matches|is searched where student.network is", str(error))  # noqa: PT017
         reject()
 
 
@@ -291,12 +299,12 @@ def test_condition_that_never_holds_jointly_is_unreachable() -> None:
     """`b` is searched with a = 1 alone, so a condition on b and a = 2 never holds."""
     text = (
         table("student.network", kind="choice", values=["erfnet", "enet"])
-        + table("student.blocks", kind="choice", values=[[5, 8], [2, 3]], when={"student.network": "erfnet"})
+        + table("training.momentum", kind="choice", values=[0.9, 0.5], when={"student.network": "erfnet"})
         + table(
             "training.poly_power",
             kind="choice",
             values=[0.9],
-            when={"student.network": "enet", "student.blocks": [[5, 8]]},
+            when={"student.network": "enet", "training.momentum": 0.5},
         )
     )
     assert "no setting matches" in refused(text)
@@ -323,8 +331,8 @@ def test_condition_that_never_holds_jointly_is_unreachable() -> None:
         ),
         (table("training.momentum", kind="choice", values=[]), "at least 1 item"),
         (table("training.momentum", kind="choice", values=[0.5, 0.5]), "values must differ"),
-        (table("student.width", kind="int", low=1, high=4, step=2), "multiple of step"),
-        (table("student.width", kind="int", low=1, high=3, step=2, log=True), "step must be 1 with log = true"),
+        (table("training.weight_decay", kind="int", low=1, high=4, step=2), "multiple of step"),
+        (table("training.weight_decay", kind="int", low=1, high=3, step=2, log=True), "step must be 1 with log = true"),
         (table("distill.affinity.kernel_size", kind="int", low=3, high=7), "kernel_size must be odd, got 4"),
         (table("distill.affinity.orders", kind="subset", values=[1, 2, 3], min_size=0), "non-empty subset"),
         (table("distill.affinity.orders", kind="subset", values=[1, 2, 3], min_size=4), "min_size must be at most 3"),
@@ -337,24 +345,53 @@ def test_condition_that_never_holds_jointly_is_unreachable() -> None:
             table("distill.affinity.weight", kind="float", low=0.2, high=1.0),
             "must lie in the space, found distill.affinity.weight = 0.1",
         ),
-        (table("student.width", kind="choice", values=[0.5]), "must lie in the space, found student.width = 1.0"),
-        (table("student.width", kind="choice", values=[1.0], when={"student.network": "enet"}), "no setting matches"),
         (
-            table("student.width", kind="choice", values=[1.0], when={"student.net": "enet"}),
+            table("student.erfnet.width", kind="choice", values=[0.5]),
+            "must lie in the space, found student.erfnet.width = 1.0",
+        ),
+        (
+            table("training.momentum", kind="choice", values=[0.9], when={"student.network": "enet"}),
+            "no setting matches; correct it",
+        ),
+        (
+            table("student.enet.width", kind="choice", values=[1.0]),
+            'student.enet.width.when: must hold for some setting of the space, found student.network = "enet"; no '
+            "setting matches; student.enet.width needs student.network = enet in the space or beside it",
+        ),
+        (
+            table("student.erfnet.width", kind="choice", values=[1.0], when={"student.network": "enet"}),
+            "student.erfnet.width.when: a setting of erfnet is searched where student.network is erfnet, found "
+            '"enet"; remove student.network from it',
+        ),
+        (
+            table("student.erfnet.width", kind="choice", values=[1.0], when={"student.network": ["enet", "resnet18"]}),
+            "a setting of erfnet is searched where student.network is erfnet",
+        ),
+        (
+            table("student.enet.width", kind="choice", values=[1.0])
+            + table("student.network", kind="choice", values=["erfnet", "enet"]),
+            "space.student.enet.width.when: may name only settings above it, found student.network",
+        ),
+        (table("student.network", kind="choice", values=["erfnet", "unet"]), "must be one of erfnet, enet, resnet18"),
+        (
+            table("training.momentum", kind="choice", values=[1.0], when={"student.net": "enet"}),
             "student.net: unknown setting",
         ),
         (
-            table("student.width", kind="choice", values=[1.0], when={"student.width": 1.0}),
+            table("training.momentum", kind="choice", values=[0.9], when={"training.momentum": 0.9}),
             "may name only settings above it",
         ),
         (
             table("distill.affinity.weight", kind="float", low=0.0, high=1.0)
-            + table("student.width", kind="choice", values=[1.0], when={"distill.affinity.weight": 0.1}),
+            + table("training.momentum", kind="choice", values=[0.9], when={"distill.affinity.weight": 0.1}),
             "must have few values",
         ),
-        ("[[points]]\n'student.width' = 0.5", "points[0]: may hold only settings of the space, found student.width"),
         (
-            table("student.width", kind="choice", values=[1.0]) + "[[points]]\n'student.width' = 0.5",
+            "[[points]]\n'training.momentum' = 0.5",
+            "points[0]: may hold only settings of the space, found training.momentum",
+        ),
+        (
+            table("training.momentum", kind="choice", values=[0.9]) + "[[points]]\n'training.momentum' = 0.5",
             "points[0]: must lie in",
         ),
         ("points = 3", "points: "),
@@ -367,22 +404,27 @@ def test_bad_space_is_refused(text: str, message: str) -> None:
     assert message in refused(text)
 
 
-@pytest.mark.parametrize(
-    "path", [*(path for path in NEVER_SEARCHED if path[-1] != "."), "scenes.height", "teacher.network"]
-)
+@pytest.mark.parametrize("path", paths_with(StudySettings, Trait.ONE_FOR_ALL_TRIALS))
 def test_what_all_trials_share_is_never_searched(path: str) -> None:
     value = get_path(StudySettings(), path)
-    assert "must be the same in all trials of a study" in refused(table(path, kind="choice", values=[value]))
+    domain = {"kind": "choice", "values": [value] if value is not None else ["/folder"]}
+    line = refused(tomli_w.dumps({"space": {path: domain}}))
+    assert "must be the same in all trials of a study" in line
+    answered = path.startswith(("teacher.", "scenes.", "knowledge.", "seed"))
+    assert ("the teacher's answers about each view are made once" in line) == answered
 
 
 def test_too_many_settings_that_decide_about_others() -> None:
     decay = table("training.weight_decay", kind="int", low=0, high=20_000)
-    width = table("student.width", kind="choice", values=[1.0], when={"training.weight_decay": 0})
+    width = table("student.erfnet.width", kind="choice", values=[1.0], when={"training.weight_decay": 0})
     assert "a setting named by `when` must have few values" in refused(decay + width)
     decay = table("training.weight_decay", kind="int", low=0, high=199)
     power = table("training.poly_power", kind="int", low=0, high=199)
     width = table(
-        "student.width", kind="choice", values=[1.0], when={"training.weight_decay": 0, "training.poly_power": 0}
+        "student.erfnet.width",
+        kind="choice",
+        values=[1.0],
+        when={"training.weight_decay": 0, "training.poly_power": 0},
     )
     assert "settings that others depend on may have 20000 combinations" in refused(decay + power + width)
 
@@ -399,17 +441,18 @@ def test_points_are_completed_from_the_base_and_equal_ones_kept_once() -> None:
     text = SMALL + (
         '[[points]]\n"student.network" = "resnet18"\n"distill.enabled" = false\n'
         '[[points]]\n"distill.enabled" = true\n'
-        '[[points]]\n"student.network" = "enet"\n"student.blocks" = [2, 3]\n"distill.affinity.kernel_size" = 7\n'
+        '[[points]]\n"student.network" = "enet"\n"student.enet.blocks" = [2, 3]\n"distill.affinity.kernel_size" = 7\n'
     )
     recipe = {
         "student.network": "erfnet",
-        "student.blocks": [5, 8],
+        "student.erfnet.blocks": [5, 8],
         "distill.enabled": True,
         "distill.affinity.orders": [1, 2, 3],
         "distill.attention.weight": 0.1,
         "training.learning_rate": 0.01,
     }
-    enet = {**recipe, "student.network": "enet", "student.blocks": [2, 3], "distill.affinity.kernel_size": 7}
+    enet = {**recipe, "student.network": "enet", "student.enet.blocks": [2, 3], "distill.affinity.kernel_size": 7}
+    del enet["student.erfnet.blocks"]
     bare = {"student.network": "resnet18", "distill.enabled": False, "training.learning_rate": 0.01}
     assert space_of(text).points == (recipe, bare, enet)
 

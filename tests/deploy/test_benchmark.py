@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from intra_search.config.settings import ScenesSettings
+from intra_search.config.scenes import ScenesSettings
 from intra_search.deploy.benchmark import HEADLINES, SCORERS, CulaneScorer, score_split
 from intra_search.deploy.submission import Prediction
 from intra_search.metrics.score import score_apolloscape, score_culane, score_llamas

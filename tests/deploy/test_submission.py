@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from intra_search.config.settings import ScenesSettings
+from intra_search.config.scenes import ScenesSettings
 from intra_search.deploy.prediction import Predictor, resized_labels
 from intra_search.deploy.submission import (
     Prediction,

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from intra_search.config.settings import StudySettings, with_overrides
+from intra_search.config.parsing import with_overrides
+from intra_search.config.study import StudySettings
 from intra_search.distill.functional import (
     affinity_graph,
     affinity_loss,

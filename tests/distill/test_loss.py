@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from intra_search.config.settings import StudySettings, with_overrides
+from intra_search.config.parsing import with_overrides
+from intra_search.config.study import StudySettings
 from intra_search.distill.loss import TERMS, StudentLoss, StudentLossResult, cross_entropy, needs_of
 from intra_search.distill.needs import GraphNeed, MapNeed, RegionForm, teacher_answers
 from intra_search.errors import SettingError

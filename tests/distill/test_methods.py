@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from intra_search.config.settings import DistillSettings, StudySettings, with_overrides
+from intra_search.config.distill import DistillSettings
+from intra_search.config.parsing import with_overrides
+from intra_search.config.study import StudySettings
 from intra_search.distill.attention import transfer_map
 from intra_search.distill.needs import teacher_answers
 from intra_search.distill.term import TermContext

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from intra_search.config.settings import DistillSettings, StudySettings, with_overrides
+from intra_search.config.distill import DistillSettings
+from intra_search.config.parsing import with_overrides
+from intra_search.config.study import StudySettings
 from intra_search.distill.term import Term, TermContext
 from intra_search.distill.terms.table import TERMS
 from intra_search.networks import NetworkOutput

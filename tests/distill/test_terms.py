@@ -12,7 +12,9 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.testing import assert_close
 
-from intra_search.config.settings import DistillSettings, StudySettings, with_overrides
+from intra_search.config.distill import DistillSettings
+from intra_search.config.parsing import with_overrides
+from intra_search.config.study import StudySettings
 from intra_search.distill.loss import TERMS, needs_of
 from intra_search.distill.needs import teacher_answers
 from intra_search.distill.term import RelationTerm, Term, TermContext

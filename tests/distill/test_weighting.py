@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from intra_search.config.distill import KDSettings
-from intra_search.config.settings import StudySettings, with_overrides
+from intra_search.config.parsing import with_overrides
+from intra_search.config.study import StudySettings
 from intra_search.distill.loss import StudentLoss, StudentLossResult
 from intra_search.distill.needs import teacher_answers
 from intra_search.distill.weighting import scheduled_weight

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from intra_search.config.settings import StudySettings
+from intra_search.config.study import StudySettings
 from intra_search.networks.placement import place
 from intra_search.scenes.scene_set import open_scenes
 from intra_search.scenes.writers.formats import draw_data_set, draw_order

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from intra_search.config.settings import StudySettings, with_overrides
+from intra_search.config.parsing import with_overrides
+from intra_search.config.study import StudySettings
 from intra_search.distill.loss import StudentLossResult
 from intra_search.store.ledger import HistoryRow, checkpoint_name
 from intra_search.training.batches import Batch

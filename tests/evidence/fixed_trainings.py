@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from intra_search.config.settings import StudySettings
+from intra_search.config.study import StudySettings
 from intra_search.distill.terms.table import TERMS
 from intra_search.store.ledger import checkpoint_name
 from intra_search.training.job import TrainingJob, student_job, teacher_job

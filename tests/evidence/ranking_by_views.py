@@ -33,8 +33,9 @@ import torch
 from scipy.stats import kendalltau
 
 from intra_search.config.objectives import Objectives
+from intra_search.config.parsing import parse_settings, with_overrides
 from intra_search.config.seeding import derived_seed
-from intra_search.config.settings import StudySettings, parse_settings, with_overrides
+from intra_search.config.study import StudySettings
 from intra_search.distill.loss import needs_of
 from intra_search.knowledge.answering import ShardWriter, plan_extraction
 from intra_search.knowledge.store import Making
@@ -90,7 +91,7 @@ TREE: dict[str, Any] = {
     },
     # Not ERFNet: in so short a training it hardly leaves "background only", and its rankings are noise (41 trainings
     # gave val/miou 0.084 to 0.106, the background's being 0.084).
-    "student": {"network": "resnet18", "width": 0.125},
+    "student": {"network": "resnet18", "resnet18": {"width": 0.125}},
     "training": {
         "epochs": 24,
         "batch_size": 4,

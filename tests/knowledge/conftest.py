@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import pytest
 
-from intra_search.config.settings import StudySettings, parse_settings
+from intra_search.config.parsing import parse_settings
+from intra_search.config.study import StudySettings
 from intra_search.distill.loss import needs_of
 from intra_search.knowledge import reader, source
 from intra_search.knowledge.answering import ShardWriter, plan_extraction

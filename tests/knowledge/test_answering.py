@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from intra_search.config.settings import StudySettings, with_overrides
+from intra_search.config.parsing import with_overrides
+from intra_search.config.study import StudySettings
 from intra_search.distill.loss import needs_of
 from intra_search.errors import KnowledgeError, StorageError
 from intra_search.knowledge.answering import ShardWriter, plan_extraction

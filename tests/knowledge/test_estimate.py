@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from intra_search.config.settings import StudySettings, parse_settings, with_overrides
+from intra_search.config.parsing import parse_settings, with_overrides
+from intra_search.config.study import StudySettings
 from intra_search.distill.loss import needs_of
 from intra_search.distill.terms.table import TERMS
 from intra_search.knowledge.estimate import Bill, answer_bytes, excess

@@ -7,7 +7,7 @@ import pytest
 import tomli_w
 
 from intra_search.config.domains import Domain
-from intra_search.config.settings import with_overrides
+from intra_search.config.parsing import with_overrides
 from intra_search.config.space import Point, Space
 from intra_search.config.study_file import parse_study
 from intra_search.distill.loss import needs_of

@@ -38,9 +38,9 @@ def test_run_again_extend_and_read(command: Command, roads: Path, tmp_path: Path
     assert read_record(study, 0)["point"] == {
         "distill.enabled": True,
         "distill.affinity.weight": 0.1,
-        "student.width": 0.25,
+        "student.erfnet.width": 0.25,
     }
-    assert read_record(study, 1)["point"] == {"distill.enabled": False, "student.width": 0.25}
+    assert read_record(study, 1)["point"] == {"distill.enabled": False, "student.erfnet.width": 0.25}
     finished = {path: path.read_bytes() for path in study.glob("trials/*/*.json*")}
 
     again = command.run("run", str(file), "--study", str(study))

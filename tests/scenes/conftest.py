@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from intra_search.config.settings import ScenesSettings
+from intra_search.config.scenes import ScenesSettings
 
 Array = NDArray[np.uint8]
 

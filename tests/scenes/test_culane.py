@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from intra_search.config.settings import ScenesSettings
+from intra_search.config.scenes import ScenesSettings
 from intra_search.errors import SceneError, SettingError
 from intra_search.scenes.culane import SWAP, CulaneScenes
 from intra_search.scenes.lane_masks import draw_lane_mask, number_lanes

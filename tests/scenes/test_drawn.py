@@ -5,7 +5,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from intra_search.config.settings import ScenesSettings
+from intra_search.config.scenes import ScenesSettings
 from intra_search.errors import SettingError
 from intra_search.scenes.drawn import DrawnScenes
 from intra_search.scenes.splits import split_scenes

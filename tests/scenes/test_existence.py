@@ -5,7 +5,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from intra_search.config.settings import ScenesSettings
+from intra_search.config.scenes import ScenesSettings
 from intra_search.scenes.scene_set import open_scenes
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from intra_search.config.settings import ScenesSettings
+from intra_search.config.scenes import ScenesSettings
 from intra_search.scenes.apolloscape import KEPT_ROWS_PER_COLUMN
 from intra_search.scenes.check import check_scenes
 from intra_search.scenes.culane import CulaneScenes

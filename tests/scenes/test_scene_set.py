@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from intra_search.config.settings import ScenesSettings
+from intra_search.config.scenes import ScenesSettings
 from intra_search.errors import IntraSearchError, SceneError, SettingError
 from intra_search.scenes.check import check_scenes
 from intra_search.scenes.scene_set import SceneSet, open_scenes

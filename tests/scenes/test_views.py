@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from intra_search.config.settings import ScenesSettings
+from intra_search.config.scenes import ScenesSettings
 from intra_search.scenes.labels import swap_table
 from intra_search.scenes.views import (
     FILL,

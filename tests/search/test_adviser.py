@@ -21,10 +21,12 @@ startup_trials = 3
 [space."student.network"]
 kind = "choice"
 values = ["erfnet", "enet", "resnet18"]
-[space."student.blocks"]
+[space."student.erfnet.blocks"]
 kind = "choice"
 values = [[5, 8], [2, 3]]
-when = { "student.network" = ["erfnet", "enet"] }
+[space."student.enet.blocks"]
+kind = "choice"
+values = [[4, 16], [2, 3]]
 [space."distill.affinity.weight"]
 kind = "float"
 low = 0.01
@@ -96,7 +98,7 @@ def test_parameters_are_the_walks_questions() -> None:
     plan = plan_of()
     point = {
         "student.network": "erfnet",
-        "student.blocks": [2, 3],
+        "student.erfnet.blocks": [2, 3],
         "distill.affinity.weight": 1,
         "distill.affinity.kernel_size": 7,
         "distill.affinity.orders": [4],
@@ -107,7 +109,7 @@ def test_parameters_are_the_walks_questions() -> None:
     assert told is not None
     assert told.params == {
         "student.network": "erfnet",
-        "student.blocks": "[2, 3]",
+        "student.erfnet.blocks": "[2, 3]",
         "distill.affinity.weight": 1.0,
         "distill.affinity.kernel_size": 7,
         "distill.affinity.orders[1]": False,

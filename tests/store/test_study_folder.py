@@ -2,15 +2,20 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
-from intra_search.config.settings import StudySettings, parse_settings, with_overrides
+from intra_search.config import parsing
+from intra_search.config.parsing import parse_settings, set_path, with_overrides
+from intra_search.config.student import family_of
+from intra_search.config.study import StudySettings
 from intra_search.config.study_file import parse_study
+from intra_search.config.traits import SettingInfo, Trait, all_settings
 from intra_search.errors import StudyError
+from intra_search.store import study_folder
 from intra_search.store.ledger import TrialRecord
-from intra_search.store.study_folder import CHANGEABLE, StudyFolder, differences, without_none
+from intra_search.store.study_folder import StudyFolder, differences, without_none
 
 PLAN = parse_study('[space."distill.affinity.weight"]\nkind = "float"\nlow = 0.0\nhigh = 1.0', "f")
 SPACE = PLAN.space.tables()
@@ -56,7 +61,7 @@ def test_settings_and_space_come_back(folder: StudyFolder) -> None:
     assert parse_settings(stored["settings"]) == StudySettings()
     assert stored["space"].keys() == SPACE["space"].keys()
     assert stored["points"] == SPACE["points"]
-    assert stored["study"] == {"version": 1, "scenes": SCENES, "changes": []}
+    assert stored["study"] == {"version": 2, "scenes": SCENES, "changes": []}
 
 
 def test_every_start_is_a_generation_and_changes_are_recorded(folder: StudyFolder) -> None:
@@ -83,7 +88,7 @@ def test_every_start_is_a_generation_and_changes_are_recorded(folder: StudyFolde
         ("training.epochs", 25),
         ("training.clip_gradient_norm", 1.0),
         ("scenes.height", 168),
-        ("student.blocks", [5, 7]),
+        ("student.erfnet.blocks", [5, 7]),
         ("distill.affinity.weight", 0.2),
         ("teacher.network", "pspnet_resnet18"),
         ("knowledge.mode", "live"),
@@ -99,11 +104,74 @@ def test_other_settings_are_refused_and_nothing_changes(folder: StudyFolder, pat
     assert tree_hash(root) == before
 
 
-@pytest.mark.parametrize("path", CHANGEABLE)
-def test_changeable_settings_exist(path: str) -> None:
-    node: Any = dumped()
-    for part in path.rstrip(".").split("."):
-        node = node[part]
+@pytest.mark.parametrize("setting", list(all_settings(StudySettings)), ids=lambda setting: setting.path)
+def test_what_is_not_declared_changeable_is_fixed_once_a_study_has_begun(
+    setting: SettingInfo, folder: StudyFolder
+) -> None:
+    changed = dumped()
+    set_path(changed, setting.path, "another")
+    if Trait.CHANGEABLE in setting.traits or family_of(setting.path) in ("enet", "resnet18"):
+        folder.check(changed, SCENES)
+    else:
+        with pytest.raises(StudyError, match=f"found {setting.path} = 'another' .*; set {setting.path} back, or start"):
+            folder.check(changed, SCENES)
+
+
+def test_settings_of_a_family_may_change_until_a_trial_is_of_it(folder: StudyFolder) -> None:
+    changed = dumped(student__enet__blocks=[5, 8])
+    folder.check(changed, SCENES)
+    point = {"student.network": "enet"}
+    folder.ledger.write(TrialRecord(trial=1, state="waiting", point=point, origin="point", created="now"))
+    with pytest.raises(StudyError, match=r"found student.enet.blocks = \[5, 8\] instead of \[4, 16\]"):
+        folder.check(changed, SCENES)
+    folder.check(dumped(student__resnet18__width=0.5), SCENES)
+
+
+class LaterSettings(StudySettings):
+    """Settings of a later release."""
+
+    plain: int = 1
+    changeable: Annotated[int, Trait.CHANGEABLE] = 1
+
+
+@pytest.fixture
+def later_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (parsing, study_folder):
+        monkeypatch.setattr(module, "StudySettings", LaterSettings)
+
+
+@pytest.mark.usefixtures("later_release")
+def test_a_setting_that_was_added_counts_as_having_its_default(folder: StudyFolder) -> None:
+    later = {**dumped(), "plain": 1, "changeable": 1}
+    folder.check(later, SCENES)
+    assert folder.begin(later, SPACE, SCENES) == 2
+    stored = folder.stored()
+    assert stored["study"]["changes"] == []
+    assert stored["settings"]["plain"] == 1
+
+
+@pytest.mark.usefixtures("later_release")
+def test_a_setting_that_was_added_is_fixed_unless_it_is_declared_changeable(folder: StudyFolder) -> None:
+    with pytest.raises(StudyError, match="found plain = 2 instead of 1"):
+        folder.check({**dumped(), "plain": 2, "changeable": 1}, SCENES)
+    folder.check({**dumped(), "plain": 1, "changeable": 2}, SCENES)
+    folder.begin({**dumped(), "plain": 1, "changeable": 2}, SPACE, SCENES)
+    (change,) = folder.stored()["study"]["changes"]
+    assert (change["path"], change["old"], change["new"]) == ("changeable", "1", "2")
+
+
+def test_settings_of_a_newer_release_are_refused_and_nothing_changes(folder: StudyFolder) -> None:
+    root = Path(folder.storage.full_path())
+    file = root / "study.toml"
+    file.write_text(file.read_text().replace("[settings.training]", "[settings.training]\nwarmup = 3"))
+    before = tree_hash(root)
+    for attempt in (lambda: folder.check(dumped(), SCENES), lambda: folder.begin(dumped(), SPACE, SCENES)):
+        with pytest.raises(
+            StudyError, match=r"study.toml: training.warmup: unknown setting, found 'warmup'; run"
+        ) as caught:
+            attempt()
+        assert "\n" not in str(caught.value)
+    assert tree_hash(root) == before
 
 
 def test_other_scenes_are_refused_and_nothing_changes(folder: StudyFolder) -> None:
@@ -119,10 +187,10 @@ def test_other_scenes_are_refused_and_nothing_changes(folder: StudyFolder) -> No
 def test_another_version_is_refused_and_nothing_changes(folder: StudyFolder) -> None:
     root = Path(folder.storage.full_path())
     file = root / "study.toml"
-    file.write_text(file.read_text().replace("version = 1", "version = 2"))
+    file.write_text(file.read_text().replace("version = 2", "version = 3"))
     before = tree_hash(root)
     for attempt in (folder.stored, lambda: folder.check(dumped(), SCENES), lambda: folder.begin(dumped(), {}, SCENES)):
-        with pytest.raises(StudyError, match="must be of version 1, found version 2; run it with the release"):
+        with pytest.raises(StudyError, match="must be of version 1 or 2, found version 3; run it with the release"):
             attempt()
     assert tree_hash(root) == before
 

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from intra_search.config.settings import StudySettings, with_overrides
+from intra_search.config.parsing import with_overrides
 from intra_search.config.space import Space
+from intra_search.config.study import StudySettings
 from intra_search.config.study_file import StudyPlan, parse_study
 from intra_search.errors import CheckpointError
 from intra_search.networks.build import NetworkRecipe

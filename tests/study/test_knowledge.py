@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from intra_search.config.settings import with_overrides
+from intra_search.config.parsing import with_overrides
 from intra_search.config.space import Space
 from intra_search.config.study_file import StudyPlan
 from intra_search.knowledge import extraction

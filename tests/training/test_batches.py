@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intra_search.config.settings import TrainingSettings
+from intra_search.config.training import TrainingSettings
 from intra_search.errors import SettingError
 from intra_search.training.batches import ViewIndex, ViewOrder
 from intra_search.training.optimizer import learning_rate

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from intra_search.config.settings import with_overrides
+from intra_search.config.parsing import with_overrides
 from intra_search.distill.loss import needs_of
 from intra_search.store.ledger import checkpoint_name
 from intra_search.training.costs import measure_costs

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from intra_search.config.settings import StudySettings, with_overrides
+from intra_search.config.parsing import with_overrides
+from intra_search.config.study import StudySettings
 from intra_search.deploy.benchmark import HEADLINES, score_split
 from intra_search.deploy.prediction import Predictor
 from intra_search.deploy.submission import predicted

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from intra_search.config.settings import StudySettings, with_overrides
+from intra_search.config.parsing import with_overrides
+from intra_search.config.study import StudySettings
 from intra_search.errors import CheckpointError, SceneError, SettingError
 from intra_search.networks.checkpoint import load_checkpoint, load_network
 from intra_search.store.ledger import checkpoint_name
@@ -151,7 +152,7 @@ def test_init_from_another_architecture_is_refused(roads: Path, tmp_path: Path) 
     settings = plain(roads)
     Training(job(tmp_path / "first", settings)).run_epoch()
     uri = str(tmp_path / "first/trials/00000/gen-1" / checkpoint_name(1))
-    wider = with_overrides(settings, {"student.init": uri, "student.width": 0.5})
+    wider = with_overrides(settings, {"student.init": uri, "student.erfnet.width": 0.5})
     with pytest.raises(CheckpointError, match=r"student.init = .*must hold the same network"):
         Training(job(tmp_path / "second", wider))
 

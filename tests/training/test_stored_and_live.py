@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from intra_search.config.settings import with_overrides
+from intra_search.config.parsing import with_overrides
 from intra_search.knowledge.reader import KnowledgeReader
 from intra_search.store.ledger import checkpoint_name
 from intra_search.store.storage import Storage

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from intra_search.config.settings import DistillSettings
+from intra_search.config.distill import DistillSettings
 from intra_search.distill.affinity import affinity_graph, affinity_sum
 from intra_search.distill.moments import region_moments, region_presence
 from intra_search.distill.needs import GraphNeed, RegionForm, answer_of

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from intra_search.config.settings import DistillSettings
+from intra_search.config.distill import DistillSettings
 from intra_search.distill.adapter import pair_adapters
 from intra_search.distill.needs import FeatureNeed, LogitsNeed, Need, answer_of, pooled_logits
 from intra_search.distill.term import Term, TermContext, TermResult, joined, per_image

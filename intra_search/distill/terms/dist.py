@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from intra_search.config.settings import DistillSettings
+from intra_search.config.distill import DistillSettings
 from intra_search.distill.needs import LogitsNeed, answer_of, pooled_logits
 from intra_search.distill.term import Term, TermResult, per_image
 from intra_search.distill.unit import unit

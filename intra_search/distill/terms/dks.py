@@ -8,7 +8,7 @@ from itertools import permutations
 import torch
 from torch import Tensor, nn
 
-from intra_search.config.settings import DistillSettings
+from intra_search.config.distill import DistillSettings
 from intra_search.distill.needs import Need, check_layer
 from intra_search.distill.regions import IGNORED
 from intra_search.distill.term import Term, TermContext, TermResult, joined, per_image

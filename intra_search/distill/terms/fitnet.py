@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from intra_search.config.settings import DistillSettings
+from intra_search.config.distill import DistillSettings
 from intra_search.distill.adapter import pair_adapters
 from intra_search.distill.needs import FeatureNeed, answer_of
 from intra_search.distill.term import LayerTerm, TermContext, TermResult, joined, per_image

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from intra_search.config.settings import DistillSettings
+from intra_search.config.distill import DistillSettings
 from intra_search.distill.adapter import pair_adapters
 from intra_search.distill.attention import resized
 from intra_search.distill.needs import Need, answer_of, feature_of

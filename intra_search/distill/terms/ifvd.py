@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from intra_search.config.settings import DistillSettings
+from intra_search.config.distill import DistillSettings
 from intra_search.distill.attention import resized
 from intra_search.distill.needs import HALF_OF_UNIT, Need, StoredForm, answer_of, feature_of
 from intra_search.distill.regions import region_masks

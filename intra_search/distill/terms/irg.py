@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from intra_search.config.settings import DistillSettings
+from intra_search.config.distill import DistillSettings
 from intra_search.distill.needs import Need, feature_of
 from intra_search.distill.term import RelatedBatch, RelationTerm, TermContext, TermResult
 from intra_search.distill.unit import full_precision

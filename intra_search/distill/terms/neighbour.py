@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from intra_search.config.settings import DistillSettings
+from intra_search.config.distill import DistillSettings
 from intra_search.distill.attention import attention_gap, attention_map
 from intra_search.distill.needs import MapNeed, answer_of
 from intra_search.distill.term import NeighbourTerm as NeighbourLayersTerm

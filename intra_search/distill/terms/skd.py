@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from intra_search.config.settings import DistillSettings
+from intra_search.config.distill import DistillSettings
 from intra_search.distill.needs import LogitsNeed, Need, answer_of, feature_of, pooled_logits
 from intra_search.distill.term import Term, TermContext, TermResult, joined, per_image
 from intra_search.distill.unit import full_precision, unit

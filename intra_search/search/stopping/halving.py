@@ -7,7 +7,7 @@ their values come from the ledger. It goes on if it is among the best 1/factor (
 from collections.abc import Mapping, Sequence
 
 from intra_search.config.objectives import Objectives, Scores
-from intra_search.config.settings import HalvingSettings
+from intra_search.config.search import HalvingSettings
 from intra_search.search.stopping.rule import StoppingRule, Verdict
 from intra_search.store.ledger import HistoryRow, TrialRecord
 

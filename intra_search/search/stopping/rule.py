@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from intra_search.config.objectives import Objectives
-from intra_search.config.settings import StudySettings
+from intra_search.config.study import StudySettings
 from intra_search.store.ledger import HistoryRow, TrialRecord
 
 

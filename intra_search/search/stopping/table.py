@@ -1,6 +1,6 @@
 """The stopping rules by name. A new one is a file beside this one and a line here."""
 
-from intra_search.config.settings import StudySettings
+from intra_search.config.study import StudySettings
 from intra_search.search.stopping.halving import Halving
 from intra_search.search.stopping.rule import NeverStop, StoppingRule
 

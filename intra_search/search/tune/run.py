@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ray import tune
 
 from intra_search.cluster.capacity import TRIAL_CPUS, Cluster
-from intra_search.config.settings import StudySettings
+from intra_search.config.study import StudySettings
 from intra_search.errors import IntraSearchError
 from intra_search.search.tune.group import group_trial
 from intra_search.search.tune.scheduler import WorkScheduler

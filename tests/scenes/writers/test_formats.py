@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from intra_search.config.settings import ScenesSettings
+from intra_search.config.scenes import ScenesSettings
 from intra_search.errors import IntraSearchError, SettingError, StorageError
 from intra_search.metrics.culane import SCENARIOS as OFFICIAL_SCENARIOS
 from intra_search.metrics.culane import count_frame

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intra_search.config.settings import parse_settings
+from intra_search.config.parsing import parse_settings
 from intra_search.search.stopping.table import STOPPING_RULES, stopping_rule
 from intra_search.store.ledger import HistoryRow, TrialRecord
 from intra_search.store.trial_state import TrialState

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intra_search.config.objectives import Objectives
-from intra_search.config.settings import HalvingSettings
+from intra_search.config.search import HalvingSettings
 from intra_search.search.stopping.halving import num_better, places, rungs
 
 OBJECTIVES = Objectives.of_metrics(["val/miou"])

@@ -8,7 +8,7 @@ import ray.exceptions
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from intra_search.config.settings import StudySettings
+from intra_search.config.study import StudySettings
 from intra_search.errors import StorageError
 from intra_search.search.tune.scheduler import WorkScheduler
 from intra_search.search.tune.searcher import WorkSearcher, tune_name

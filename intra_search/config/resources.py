@@ -1,0 +1,30 @@
+"""Settings of what one trial gets of the cluster."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from intra_search.config.base import BrokenRuleError, Settings
+
+
+class ResourcesSettings(Settings):
+    """What one trial gets of the cluster."""
+
+    workers: int = Field(default=1, ge=1)
+    """Training processes of one trial; above 1 they run in a Ray Train group."""
+    cpus_per_worker: float = Field(default=1, gt=0)
+    gpus_per_worker: int | Literal["auto"] = "auto"
+    """`auto`: one where the cluster has any, else none."""
+    trials_per_gpu: int = Field(default=1, ge=1)
+    """One-worker trials that share a GPU."""
+    max_restarts: int = Field(default=8, ge=0)
+    """How often the workers of one trial may die (killed, out of memory, machine lost) before it counts as failed."""
+    loader_processes: int = Field(default=0, ge=0)
+    """Processes per worker that decode scenes ahead; 0: the training process decodes them itself."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.workers > 1 and self.trials_per_gpu > 1:
+            found, remedy = f"{self.trials_per_gpu} with {self.workers} workers", "set one of the two to 1"
+            raise BrokenRuleError("resources.trials_per_gpu", "is for trials of one worker", found, remedy)
+        return self

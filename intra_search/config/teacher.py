@@ -1,0 +1,47 @@
+"""Settings of the teacher."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from intra_search.config.base import BrokenRuleError, Settings
+from intra_search.config.training import TrainingSettings
+from intra_search.config.traits import Trait
+
+
+class PSPNetOptions(Settings):
+    """Options of `pspnet_resnet*`."""
+
+    bins: tuple[int, ...] = (1, 2, 3, 6)
+    """Grid sizes of the pyramid pooling."""
+    head_channels: int = Field(default=512, ge=8)
+    """Channels of each pyramid branch and of the head's convolution (512 in the authors' code)."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    layout: Literal["paper", "authors"] = "paper"
+    """`authors` computes as their code does, for `teacher.checkpoint` with their released weights; it has no bins."""
+
+
+class TeacherSettings(Settings):
+    """The teacher: trained once per study, or given as a checkpoint."""
+
+    network: Literal["pspnet_resnet18", "pspnet_resnet34", "pspnet_resnet50", "pspnet_resnet101"] = "pspnet_resnet101"
+    options: PSPNetOptions = PSPNetOptions()
+    init: Annotated[str | None, Trait.A_PATH] = None
+    """Checkpoint to start the teacher's training from (path or URI of a checkpoint folder of this tool)."""
+    pretrained: Literal["imagenet"] | None = None
+    """Start the backbone from torchvision's ImageNet weights, which it fetches into torch's cache (`TORCH_HOME`)."""
+    checkpoint: Annotated[str | None, Trait.A_PATH] = None
+    """A trained teacher's checkpoint; nothing is trained then. A folder of this tool, or a file (`.pth`, `.pth.tar`,
+    `.pt`) with the PSPNet of the authors' code; that one needs `options.layout = "authors"`."""
+    allow_weak: Annotated[bool, Trait.CHANGEABLE] = False
+    """Go on with a teacher that does not beat the plain student on `val`; the comparison is recorded either way."""
+    training: TrainingSettings = TrainingSettings()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        starts = [name for name in ("init", "pretrained", "checkpoint") if getattr(self, name) is not None]
+        if len(starts) > 1:
+            raise BrokenRuleError(
+                f"teacher.{starts[1]}", "the teacher has one origin", " and ".join(starts), "keep one"
+            )
+        return self
