@@ -2,7 +2,7 @@
 
 # B images, K classes, H W label height and width
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from intra_search.config.settings import DistillSettings, TrainingSettings
 from intra_search.distill.existence import existence_loss
 from intra_search.distill.needs import Need
-from intra_search.distill.regions import IGNORED
 from intra_search.distill.term import RelationTerm, Term, TermContext, TermResult
 from intra_search.distill.terms.table import TERMS
 from intra_search.distill.weighting import GradientBalance, Measured, scheduled_weight
 from intra_search.distill.workers import Workers
 from intra_search.errors import SettingError
 from intra_search.networks.output import EXISTENCE, NetworkOutput
+from intra_search.scenes.labels import IGNORED
 
 
 class StudentLossResult(NamedTuple):
@@ -96,10 +96,8 @@ class StudentLoss(nn.Module):
         student: NetworkOutput,
         labels: Tensor,
         answers: Mapping[str, Tensor],
+        workers: Workers,
         *,
-        all_reduce: Callable[[Tensor], Tensor],
-        world_size: int,
-        rank: int | None = None,
         progress: float = 0.0,
         existence: Tensor | None = None,
     ) -> StudentLossResult:
@@ -109,10 +107,8 @@ class StudentLoss(nn.Module):
             student: output for this worker's share of the batch.
             labels: (B, H, W) integers, 255 = ignored.
             answers: the teacher's, for the same views (`teacher_answers` or stored knowledge).
-            all_reduce: sum of a tensor over workers; called once, once more while `balance` measures, and by terms
-                that relate the images of the batch. The identity for one worker.
-            world_size: number of workers.
-            rank: number of this worker; needed by terms that relate images, when there are several workers.
+            workers: who shares the batch. `all_reduce` is called once, once more while `balance` measures, and by
+                terms that compare the images of the batch.
             progress: share of the training that is done, for weights that move over time.
             existence: (B, L) flags of lanes; needed by networks with an existence branch.
         """
@@ -123,41 +119,39 @@ class StudentLoss(nn.Module):
             results[EXISTENCE] = existence_loss(student.features[EXISTENCE], existence)
         for name, term in self.terms.items():
             if isinstance(term, RelationTerm):
-                if rank is None and world_size > 1:  # else every worker would take itself for the first
-                    raise ValueError(f"the term {name} relates images of all workers: pass rank to the student loss")
-                results[name] = term.related(student, answers, Workers(all_reduce, world_size, rank or 0))
+                results[name] = term.related(student, answers, workers)
             else:
                 results[name] = term(student, answers, labels)
-        values = _shares(results, all_reduce)
-        weights = self._weights(values, student, all_reduce, progress)
+        values = _shares(results, workers)
+        weights = self._weights(values, student, workers, progress)
         # DDP divides the summed gradients by the number of workers, hence the factor.
-        loss = world_size * values["ce"]
+        loss = workers.size * values["ce"]
         if EXISTENCE in values:
-            loss = loss + world_size * self._existence_weight * values[EXISTENCE]
+            loss = loss + workers.size * self._existence_weight * values[EXISTENCE]
         for name, weight in weights.items():
-            loss = loss + world_size * weight.to(values[name].dtype) * values[name]
+            loss = loss + workers.size * weight.to(values[name].dtype) * values[name]
         return StudentLossResult(loss, {name: value.detach() for name, value in values.items()}, weights)
 
     def _weights(
         self,
         values: Mapping[str, Tensor],
         student: NetworkOutput,
-        all_reduce: Callable[[Tensor], Tensor],
+        workers: Workers,
         progress: float,
     ) -> dict[str, Tensor]:
         scheduled = {name: scheduled_weight(getattr(self._distill, name), progress) for name in self.terms}
         if self.balance is None:
             return {name: values["ce"].new_tensor(weight) for name, weight in scheduled.items()}
         measured = {name: Measured(values[name], _anchor(self.terms[name], student)) for name in self.terms}
-        self.balance.measure(values["ce"], measured, all_reduce)
+        self.balance.measure(values["ce"], measured, workers.all_reduce)
         ratios = self.balance.ratios()
         return {name: weight * ratios[name] for name, weight in scheduled.items()}
 
 
-def _shares(results: Mapping[str, TermResult], all_reduce: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+def _shares(results: Mapping[str, TermResult], workers: Workers) -> dict[str, Tensor]:
     """This worker's share of each global value: local sums over global counts."""
     counts = torch.cat([result.counts.detach().double() for result in results.values()])
-    totals = torch.split(all_reduce(counts), [len(result.counts) for result in results.values()])
+    totals = torch.split(workers.all_reduce(counts), [len(result.counts) for result in results.values()])
     shares: dict[str, Tensor] = {}
     for (name, result), total in zip(results.items(), totals, strict=True):
         # Nothing counted anywhere: the sum is 0 as well, and stays attached.

@@ -79,11 +79,11 @@ def teacher_answers(
 
     Raises `SettingError` for a feature that the teacher does not have.
     """
-    groups: dict[Hashable, list[Need]] = defaultdict(list)
+    together: dict[Hashable, list[Need]] = defaultdict(list)
     for need in sorted(set(needs), key=lambda need: need.key):
-        groups[type(need), need.shared].append(need)
+        together[type(need), need.shared].append(need)
     answers: dict[str, Tensor] = {}
-    for alike in groups.values():
+    for alike in together.values():
         for key, answer in alike[0].answer(alike, teacher_output, labels, num_classes).items():
             answers[key] = answer if answer.dtype == torch.bool else answer.float()
     return answers

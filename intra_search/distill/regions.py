@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from intra_search.errors import SettingError
+from intra_search.scenes.labels import IGNORED
 
-IGNORED = 255
 Resize = Literal["max", "bilinear", "nearest"]
 WORDS = ((torch.uint8, 8), (torch.int16, 15), (torch.int32, 31), (torch.int64, 62))
 """Types by the classes that one word holds: the bits that are free of a sign."""

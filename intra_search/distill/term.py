@@ -66,7 +66,7 @@ class Term(nn.Module, ABC):
             raise SettingError("distill.layers", rule, "none", "add a pair, or give those terms weight 0")
         return pairs
 
-    def _check_neighbours(self) -> None:
+    def _check_two_pairs(self) -> None:
         """Raises `SettingError` unless `distill.layers` has two pairs that count."""
         found = len(self.settings.weighted_layers)
         if found < 2:
@@ -87,12 +87,12 @@ class LayerTerm(Term):
         self.anchor = self._deepest(tuple(student_layer for student_layer, _, _ in self.pairs))
 
 
-class NeighbourTerm(LayerTerm):
+class ConsecutiveLayersTerm(LayerTerm):
     """A term on consecutive pairs of `distill.layers`."""
 
     def __init__(self, settings: DistillSettings, context: TermContext) -> None:
         super().__init__(settings, context)
-        self._check_neighbours()
+        self._check_two_pairs()
 
 
 class RelatedBatch(NamedTuple):

@@ -1,4 +1,4 @@
-"""One file of stored answers: an Arrow file about a fixed group of scenes, mapped into memory without a copy.
+"""One file of stored answers: an Arrow file about consecutive scenes, mapped into memory without a copy.
 
 Row (scene - first scene of the shard) * views + view holds the answers about one view. Each column is one answer, its
 values flattened; its shape, type and scale stand in the schema. A second column holds a checksum of each row. Rows come

@@ -3,7 +3,7 @@
     <hash of the source>/
         source.json               the source's hashes, and how its shards are made
         spec-<part>.json          keys of the needs that the shards of one part answer
-        shard-00012-<part>.arrow  their answers about one group of scenes
+        shard-00012-<part>.arrow  their answers about 64 consecutive scenes
         manifest-<spec>.json      the files that together answer one spec: written last, so that spec is complete
 
 A part is what one extraction found missing; its name is the hash of its keys.

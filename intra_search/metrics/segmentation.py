@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from intra_search.errors import SceneError
-
-IGNORED = 255
+from intra_search.scenes.labels import IGNORED
 
 
 class SegmentationScores(NamedTuple):

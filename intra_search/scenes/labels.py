@@ -1,7 +1,7 @@
 """What the pixels of a scene mean: the classes of a data set, ApolloScape's table of them, and maps between
 numberings (file id, train id, category) as tables of 256 entries.
 
-No torch here: `score`, `draw` and the report read this file, and their start-up is import time.
+Imports neither torch nor OpenCV: `score`, `draw` and the report read this file, and imports are most of their start-up.
 """
 
 import csv

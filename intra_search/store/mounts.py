@@ -38,9 +38,9 @@ def _mounts() -> list[tuple[Path, str]]:
     except OSError:
         return []
     rows = [line.split(" ") for line in lines]
-    return [(Path(_plain(row[1])), row[2]) for row in rows if len(row) > 2]
+    return [(Path(_unescaped(row[1])), row[2]) for row in rows if len(row) > 2]
 
 
-def _plain(name: str) -> str:
-    """The kernel writes blanks and backslashes as octal numbers."""
+def _unescaped(name: str) -> str:
+    """A path as it is: the kernel writes blanks and backslashes in it as octal numbers."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), name)

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from intra_search.config.seeding import derived_seed
+from intra_search.distill.workers import Workers
 from intra_search.errors import IntraSearchError, SettingError
 from intra_search.scenes.scene_set import SceneSet, WholeFrame
-from intra_search.training.world import World
 
 FRESH_VIEWS = 2**62
 """Numbers that fresh views are drawn from: so many that none comes twice."""
@@ -59,20 +59,20 @@ class ViewOrder(Sampler[list[ViewIndex]]):
     """
 
     def __init__(
-        self, num_scenes: int, num_views: int | Literal["fresh"], batch_size: int, seed: int, world: World
+        self, num_scenes: int, num_views: int | Literal["fresh"], batch_size: int, seed: int, workers: Workers
     ) -> None:
         if num_scenes < batch_size:
             found = f"{batch_size} with {num_scenes} training scenes"
             raise SettingError("training.batch_size", "must not exceed the training scenes", found, "lower it")
-        if batch_size < world.size:
-            found = f"{batch_size} with {world.size} workers"
+        if batch_size < workers.size:
+            found = f"{batch_size} with {workers.size} workers"
             raise SettingError("training.batch_size", "must give every worker a sample", found, "raise it")
         self.epoch = 0
         self._num_scenes = num_scenes
         self._num_views = num_views
         self._batch_size = batch_size
         self._seed = seed
-        self._world = world
+        self._workers = workers
 
     def __len__(self) -> int:
         return self._num_scenes // self._batch_size
@@ -81,7 +81,9 @@ class ViewOrder(Sampler[list[ViewIndex]]):
         order = torch.randperm(self._num_scenes, generator=self._generator("order", self.epoch)).tolist()
         views = self._views()
         for step in range(len(self)):
-            dealt = order[step * self._batch_size : (step + 1) * self._batch_size][self._world.rank :: self._world.size]
+            dealt = order[step * self._batch_size : (step + 1) * self._batch_size][
+                self._workers.rank :: self._workers.size
+            ]
             yield [ViewIndex(scene, views[scene]) for scene in dealt]
 
     def _views(self) -> list[int]:
@@ -178,7 +180,7 @@ def training_loader(
 
 
 def evaluation_loader(
-    scenes: SceneSet, batch_size: int, world: World, *, num_processes: int, pin: bool, whole_frames: bool = False
+    scenes: SceneSet, batch_size: int, workers: Workers, *, num_processes: int, pin: bool, whole_frames: bool = False
 ) -> DataLoader[EvaluationBatch]:
     """Every scene exactly once over all workers: worker r takes r, r + size, ...; none is repeated to fill up.
 
@@ -187,7 +189,7 @@ def evaluation_loader(
         _Evaluations(scenes, whole_frames=whole_frames),
         collate_fn=partial(_or_error, _joined),
         batch_size=batch_size,
-        sampler=range(world.rank, len(scenes), world.size),
+        sampler=range(workers.rank, len(scenes), workers.size),
         num_workers=num_processes,
         pin_memory=pin,
     )

@@ -9,13 +9,13 @@ from torch.utils.data import DataLoader
 from intra_search.config.settings import OFFICIAL_METRICS, StudySettings
 from intra_search.deploy.benchmark import HEADLINES, SCORERS, FrameScorer
 from intra_search.deploy.submission import Prediction, predictions
+from intra_search.distill.workers import Workers
 from intra_search.metrics.segmentation import SegmentationScores, confusion_matrix, segmentation_scores
 from intra_search.networks.input import normalise
 from intra_search.networks.output import NetworkOutput
 from intra_search.networks.placement import Placement
 from intra_search.scenes.scene_set import SceneSet
 from intra_search.training.batches import EvaluationBatch, evaluation_loader
-from intra_search.training.world import World
 
 _CERTAIN = 30.0
 """A logit whose softmax beside zeros is 1 in float32."""
@@ -36,7 +36,13 @@ class Background(nn.Module):
 
 
 def validate(
-    network: nn.Module, scenes: SceneSet, settings: StudySettings, place: Placement, world: World, *, batch_size: int
+    network: nn.Module,
+    scenes: SceneSet,
+    settings: StudySettings,
+    place: Placement,
+    workers: Workers,
+    *,
+    batch_size: int,
 ) -> dict[str, float | None]:
     """Scores of a network under the keys of a history row; classes that do not occur are None.
 
@@ -47,12 +53,12 @@ def validate(
     loader = evaluation_loader(
         scenes,
         batch_size,
-        world,
+        workers,
         num_processes=settings.resources.loader_processes,
         pin=place.device.type == "cuda",
         whole_frames=scorer is not None,
     )
-    counts = confusion(network, loader, len(scenes.classes), place, world, scorer)
+    counts = confusion(network, loader, len(scenes.classes), place, workers, scorer)
     names = tuple(scene_class.name for scene_class in scenes.classes)
     row = _score_row(segmentation_scores(counts.cpu()), names)
     return row if scorer is None else row | _official_row(scorer, settings.scenes.dataset)
@@ -64,7 +70,7 @@ def confusion(
     loader: DataLoader[EvaluationBatch],
     num_classes: int,
     place: Placement,
-    world: World,
+    workers: Workers,
     scorer: FrameScorer | None = None,
 ) -> Tensor:
     """Confusion counts (K, K), rows truth, summed over the scenes of all workers. Leaves the network in eval mode.
@@ -80,8 +86,8 @@ def confusion(
             _score_frames(scorer, batch, output)
     if scorer is not None:
         totals = torch.from_numpy(scorer.totals).to(place.device)
-        scorer.totals = world.all_reduce(totals).cpu().numpy()
-    return world.all_reduce(total)
+        scorer.totals = workers.all_reduce(totals).cpu().numpy()
+    return workers.all_reduce(total)
 
 
 def _score_frames(scorer: FrameScorer, batch: EvaluationBatch, output: NetworkOutput) -> None:

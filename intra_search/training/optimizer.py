@@ -9,7 +9,7 @@ from intra_search.config.settings import TrainingSettings
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
-    """SGD with momentum as the authors have it, or AdamW; one group of parameters."""
+    """SGD with momentum as in the authors' code, or AdamW; the same options for all parameters."""
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     return torch.optim.SGD(

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from intra_search.config.settings import DistillSettings
 from intra_search.distill.needs import Need, check_layer
-from intra_search.distill.regions import IGNORED
 from intra_search.distill.term import Term, TermContext, TermResult, joined, per_image
 from intra_search.distill.terms.kd import kd_gap
 from intra_search.distill.unit import full_precision
 from intra_search.networks.output import NetworkOutput
+from intra_search.scenes.labels import IGNORED
 
 
 class DKSTerm(Term):

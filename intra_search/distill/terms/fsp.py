@@ -13,7 +13,7 @@ from intra_search.config.settings import DistillSettings
 from intra_search.distill.adapter import pair_adapters
 from intra_search.distill.attention import resized
 from intra_search.distill.needs import Need, answer_of, feature_of
-from intra_search.distill.term import NeighbourTerm, TermContext, TermResult, joined, per_image
+from intra_search.distill.term import ConsecutiveLayersTerm, TermContext, TermResult, joined, per_image
 from intra_search.networks.output import NetworkOutput
 
 
@@ -41,7 +41,7 @@ class FlowNeed(Need):
         return {self.key: flow_matrix(feature_of(teacher, self.layer), feature_of(teacher, self.next_layer))}
 
 
-class FSPTerm(NeighbourTerm):
+class FSPTerm(ConsecutiveLayersTerm):
     """Mean squared gap of flow matrices over consecutive layer pairs, summed; 1x1 adapters give equal channels."""
 
     def __init__(self, settings: DistillSettings, context: TermContext) -> None:

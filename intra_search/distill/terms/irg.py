@@ -65,7 +65,7 @@ class IRGTerm(RelationTerm):
     def __init__(self, settings: DistillSettings, context: TermContext) -> None:
         super().__init__(settings, context)
         if settings.irg.transformation_weight > 0:
-            self._check_neighbours()
+            self._check_two_pairs()
 
     @classmethod
     def need(cls, settings: DistillSettings, layer: str) -> PooledNeed:

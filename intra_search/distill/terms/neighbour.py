@@ -8,12 +8,11 @@ from torch import Tensor
 from intra_search.config.settings import DistillSettings
 from intra_search.distill.attention import attention_gap, attention_map
 from intra_search.distill.needs import MapNeed, answer_of
-from intra_search.distill.term import NeighbourTerm as NeighbourLayersTerm
-from intra_search.distill.term import TermResult, joined, per_image
+from intra_search.distill.term import ConsecutiveLayersTerm, TermResult, joined, per_image
 from intra_search.networks.output import NetworkOutput
 
 
-class NeighbourTerm(NeighbourLayersTerm):
+class NeighbourTerm(ConsecutiveLayersTerm):
     """For consecutive layer pairs (s, t), (s', t'): s learns the attention of t', and s' that of t."""
 
     @classmethod

@@ -112,7 +112,7 @@ def _diagonals(start: float, stop: float, left: float, right: float, width: floa
 
 
 def _reduction(chance: Chance, road: Road, end: float) -> list[Marking]:
-    """Blocks along both sides of every own lane (fishbone), or groups of bars across."""
+    """Blocks along both sides of every own lane (fishbone), or rows of bars across."""
     start, stop = chance.uniform(NEAREST, 8.0), min(end - 2.0, chance.uniform(35.0, 60.0))
     if stop - start < 6.0:
         return []

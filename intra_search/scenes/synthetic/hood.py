@@ -5,11 +5,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from intra_search.scenes.labels import IGNORED
 from intra_search.scenes.synthetic.canvas import Canvas
 from intra_search.scenes.synthetic.chance import Chance
 from intra_search.scenes.synthetic.weather import Color, Weather, lit
-
-IGNORED = 255
 
 
 class Hood(NamedTuple):
