@@ -52,3 +52,11 @@ class ClusterError(IntraSearchError):
 
 class StorageError(IntraSearchError):
     """A file cannot be written or read: no space, no permission, no such place."""
+
+
+class MissingFileError(StorageError):
+    """A file does not exist."""
+
+
+class NotJSONError(StorageError):
+    """A file that should hold JSON holds something else."""

@@ -1,6 +1,6 @@
 """What stored answers will take, and what they spare: sizes by shape alone, times from a few passes on the spot."""
 
-import time
+import functools
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -14,9 +14,10 @@ from intra_search.networks.build import build_network
 from intra_search.networks.input import normalise
 from intra_search.networks.output import NetworkOutput
 from intra_search.networks.placement import Placement, place
+from intra_search.networks.timing import quickest
 
 TIMED_SECONDS = 2.0
-"""A network is timed anew until so much has passed."""
+"""Passes of a network are repeated until they took this long together, at most `MAX_PASSES` times."""
 MAX_PASSES = 5
 
 
@@ -114,12 +115,16 @@ def _student_seconds(settings: StudySettings, num_classes: int, placement: Place
 
 
 def _seconds_per_view(step: Callable[[Tensor, Tensor], None], settings: StudySettings, num_classes: int) -> float:
-    """In batches of two; in those of the training where they are quick, since small networks gain by larger ones."""
-    small = _shortest(step, *_noise(settings, 2, num_classes)) / 2
+    """Timed in batches of two, and again in the training's own batches unless those are slow: small networks take less
+    time per view in larger batches."""
+
+    def seconds(size: int) -> float:
+        batch = functools.partial(step, *_noise(settings, size, num_classes))
+        return quickest(batch, torch.device("cpu"), budget=TIMED_SECONDS, max_runs=MAX_PASSES) / size
+
+    small = seconds(2)
     size = settings.training.batch_size
-    if small * size > TIMED_SECONDS / 2:
-        return small
-    return _shortest(step, *_noise(settings, size, num_classes)) / size
+    return small if small * size > TIMED_SECONDS / 2 else seconds(size)
 
 
 def _noise(settings: StudySettings, size: int, num_classes: int) -> tuple[Tensor, Tensor]:
@@ -127,14 +132,3 @@ def _noise(settings: StudySettings, size: int, num_classes: int) -> tuple[Tensor
     shape = (size, settings.scenes.height, settings.scenes.width)
     images = torch.randint(256, (shape[0], 3, *shape[1:]), generator=generator, dtype=torch.uint8)
     return images, torch.randint(num_classes, shape, generator=generator, dtype=torch.uint8)
-
-
-def _shortest(step: Callable[[Tensor, Tensor], None], images: Tensor, labels: Tensor) -> float:
-    """Seconds of the quickest of several passes; a slow one is made only once."""
-    begun = time.perf_counter()
-    seconds: list[float] = []
-    while len(seconds) < MAX_PASSES and time.perf_counter() - begun < TIMED_SECONDS:
-        started = time.perf_counter()
-        step(images, labels)
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)

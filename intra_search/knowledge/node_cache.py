@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from intra_search.config.hashing import json_hash
 from intra_search.errors import KnowledgeError
-from intra_search.knowledge.source import hash_of
-from intra_search.scenes.cache import cache_root
+from intra_search.store.machine_folders import local_folder
 from intra_search.store.shared_folders import HeldFolder, hold_folder, locked
 from intra_search.store.storage import Storage
 
@@ -23,13 +23,13 @@ def node_copies(storage: Storage, files: Mapping[str, int], max_bytes: float, ro
     Args:
         files: bytes of each file by name; a copy of another length is fetched again.
         max_bytes: of all copies on this machine.
-        root: where copies are; beside this machine's decoded scenes by default (`INTRA_SEARCH_CACHE`).
+        root: where copies are; none: `knowledge/` in `local_folder()`.
 
     Raises `KnowledgeError` when they cannot fit.
     """
-    root = root or cache_root().with_name("knowledge")
+    root = root or local_folder() / "knowledge"
     wanted = sum(files.values())
-    held = hold_folder(root, hash_of(storage.uri)[:16], wanted, int(max_bytes))
+    held = hold_folder(root, json_hash(storage.uri)[:16], wanted, int(max_bytes))
     if held.room < wanted:
         held.release()
         rule = f"must hold copies of at most knowledge.node_cache_gb = {max_bytes / 1e9:.3g}"

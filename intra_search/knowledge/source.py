@@ -1,10 +1,9 @@
 """What stored answers are about: the teacher, the scenes and the views, each by its hash."""
 
-import hashlib
-import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from intra_search.config.hashing import json_hash
 from intra_search.config.settings import StudySettings
 from intra_search.errors import KnowledgeError
 from intra_search.networks.checkpoint import NETWORK_FILE, read_checkpoint_about
@@ -45,7 +44,7 @@ class Source(NamedTuple):
 
     @property
     def folder(self) -> str:
-        return hash_of([FORMAT_VERSION, SCENES_PER_SHARD, *self])[:16]
+        return json_hash([FORMAT_VERSION, SCENES_PER_SHARD, *self])[:16]
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -65,7 +64,7 @@ def source_of(storage: Storage, teacher: str, settings: StudySettings, scenes: S
     """The source of this study's answers about its training scenes; `teacher` is a checkpoint's path."""
     network = read_checkpoint_about(storage, teacher)["network"]
     weights = read_sums(storage, teacher)[NETWORK_FILE]
-    teacher_hash = hash_of([weights, network, settings.teacher.training.amp])
+    teacher_hash = json_hash([weights, network, settings.teacher.training.amp])
     hashes = scene_hashes(settings, scenes)
     return Source(teacher_hash, hashes["scenes"], hashes["views"], len(scenes), int(settings.scenes.views))
 
@@ -74,12 +73,7 @@ def scene_hashes(settings: StudySettings, scenes: SceneSet) -> dict[str, str]:
     """The hashes that a trial can make of its own scenes and settings: `scenes` and `views`."""
     recipe = settings.scenes.model_dump(mode="json", exclude=set(NOT_OF_A_VIEW))
     views = {**recipe, "views": settings.scenes.views, "seed": settings.seed}
-    return {"scenes": hash_of([scenes.fingerprint, *scenes.names]), "views": hash_of(views)}
-
-
-def hash_of(value: Any) -> str:
-    """SHA-256 of a value's JSON text."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    return {"scenes": json_hash([scenes.fingerprint, *scenes.names]), "views": json_hash(views)}
 
 
 def check_hashes(where: str, found: Mapping[str, str], expected: Mapping[str, str]) -> None:

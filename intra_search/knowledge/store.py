@@ -14,8 +14,9 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from intra_search.errors import KnowledgeError, StorageError
-from intra_search.knowledge.source import FORMAT_VERSION, Source, check_hashes, hash_of
+from intra_search.config.hashing import json_hash
+from intra_search.errors import KnowledgeError, NotJSONError
+from intra_search.knowledge.source import FORMAT_VERSION, Source, check_hashes
 from intra_search.store.storage import Storage
 
 SOURCE_FILE = "source.json"
@@ -97,7 +98,7 @@ class KnowledgeStore:
         wanted = set(keys)
         contents = self._contents()
         shards = tuple(self._answering(shard, wanted, contents) for shard in range(self.source.num_shards))
-        hashes = {**self.source.hashes, "spec": hash_of(sorted(wanted))}
+        hashes = {**self.source.hashes, "spec": json_hash(sorted(wanted))}
         manifest = Manifest(hashes, tuple(sorted(wanted)), self.source.num_views, shards)
         text = {**manifest._asdict(), "version": FORMAT_VERSION}
         name = f"manifest-{part_of(wanted)}.json"
@@ -141,7 +142,7 @@ def shard_name(shard: int, part: str) -> str:
 
 def part_of(keys: Iterable[str]) -> str:
     """Name of the part, or the spec, of these keys."""
-    return hash_of(sorted(keys))[:12]
+    return json_hash(sorted(keys))[:12]
 
 
 def shard_about(hashes: Mapping[str, str], name: str) -> dict[str, str]:
@@ -217,9 +218,7 @@ def _manifests(storage: Storage, files: Iterable[str]) -> Iterable[Manifest]:
             version = text.pop("version")
             manifest = Manifest(**text)
             whole = isinstance(manifest.hashes, dict) and all(isinstance(shard, dict) for shard in manifest.shards)
-        except StorageError as error:
-            if error.rule != "must be JSON":
-                raise
+        except NotJSONError as error:
             raise KnowledgeError(where, "must be a manifest", error.found, _delete(where)) from None
         except (KeyError, TypeError, ValueError):
             raise KnowledgeError(where, "must be a manifest", "another form", _delete(where)) from None

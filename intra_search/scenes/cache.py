@@ -1,26 +1,24 @@
 """Decoded and reduced scenes on this machine's disk, so that a JPEG is decoded once, not in every epoch of every trial.
 
-Where: below `$INTRA_SEARCH_CACHE`, else in `intra-search-<user id>` of the temporary folder: node-local, since a
-reduced scene fetched over a network is no cheaper than its JPEG. It may be deleted at any time. One folder holds the
-scenes of one data set at one size, whoever asks: its name is a hash of all that the bytes depend on. One Arrow file per
-scene, renamed into place and memory-mapped by every process, so all trials of a machine share one copy in memory.
+Where: `scenes/` in `local_folder()`, on this machine: a reduced scene fetched over a network takes as long as decoding
+its JPEG. It may be deleted at any time. One folder holds the scenes of one data set at one size; its name is a hash of
+all that their bytes depend on. Each scene is one Arrow file, renamed into place and memory-mapped by every process, so
+all trials of a machine share one copy in memory.
 
-How large: at most `$INTRA_SEARCH_CACHE_GB` (64) in all. Scenes of other data sets and sizes that nobody reads go, the
-longest unused first; what then has no room is decoded each time. Nothing is written while a twentieth of the disk or
-less is free.
+How large: at most `$INTRA_SEARCH_CACHE_GB` (64) in all. To make room, folders that no process reads are deleted, the
+longest unused first. Scenes that still have no room are decoded each time. Nothing is written while a twentieth of the
+disk or less is free.
 
-When it counts: a file whose checksum or form is wrong is decoded again and replaced. As with stored knowledge, an image
-that is overwritten by another one of the very same size in bytes does not show.
+When it is valid: a file with a wrong checksum or form is decoded again and replaced. As with stored knowledge, an image
+that was overwritten by another one of the same number of bytes is not noticed.
 """
 
 import json
 import logging
 import os
 import shutil
-import tempfile
 import uuid
 import zlib
-from hashlib import sha256
 from pathlib import Path
 
 import PIL
@@ -29,7 +27,9 @@ import torch
 import torchvision
 from torch import Tensor
 
+from intra_search.config.hashing import json_hash
 from intra_search.scenes.views import View
+from intra_search.store.machine_folders import local_folder
 from intra_search.store.shared_folders import hold_folder
 
 logger = logging.getLogger(__name__)
@@ -46,17 +46,10 @@ MAX_MAPPED = 4096
 _ABOUT = b"intra_search.scene"
 
 
-def cache_root() -> Path:
-    """Where this machine keeps scenes."""
-    named = os.environ.get("INTRA_SEARCH_CACHE")
-    home = Path(named).expanduser() if named else Path(tempfile.gettempdir()) / f"intra-search-{os.getuid()}"
-    return home / "scenes"
-
-
 def scenes_key(*parts: object) -> str:
     """Name of a folder of scenes: a hash of what its bytes depend on, the versions of the decoders included."""
     versions = [VERSION, PIL.__version__, torch.__version__, torchvision.__version__]
-    return sha256(json.dumps([*versions, *parts]).encode()).hexdigest()[:32]
+    return json_hash([*versions, *parts])[:32]
 
 
 class SceneCache:
@@ -69,7 +62,7 @@ class SceneCache:
     """
 
     def __init__(self, key: str, num_scenes: int, scene_bytes: int) -> None:
-        self._folder = cache_root() / key
+        self._folder = local_folder() / "scenes" / key
         self._mapped: dict[int, View] = {}
         self._capacity = 0
         self._writes = True

@@ -1,7 +1,7 @@
 """What a data set's folder holds, listed once and kept in an Arrow file, so that 100,000 frames open in under a second.
 
-Where: `$INTRA_SEARCH_CACHE`, else `$XDG_CACHE_HOME/intra-search`, else `~/.cache/intra-search`; a file per data set and
-root, never inside the data set's own folder. It may be deleted at any time.
+Where: `indexes/` in `lasting_folder()`; a file per data set and root, never inside the data set's own folder. It may be
+deleted at any time.
 
 When it counts: every folder and every table that the listing looked at still has the same modification time (tables:
 and size), and those that were absent are still absent. A file that is added, removed or renamed changes its folder's
@@ -28,6 +28,7 @@ from intra_search.errors import StorageError
 from intra_search.scenes.images import sizes_signature
 from intra_search.scenes.rows import Rows
 from intra_search.scenes.source import SceneName
+from intra_search.store.machine_folders import lasting_folder
 from intra_search.store.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -127,7 +128,7 @@ def indexed(kind: str, root: Path, list_frames: Callable[[Scan], Listing], cache
 
     Whatever goes wrong with the index itself (no place to write, a damaged file) only costs a new listing. Errors of
     `list_frames` pass through and nothing is kept."""
-    storage = Storage(cache or cache_folder())
+    storage = Storage(cache or lasting_folder())
     path = f"indexes/{kind}-{sha256(f'{VERSION} {root.resolve()}'.encode()).hexdigest()[:32]}.arrow"
     found = _read(storage, path, root)
     if found is None:
@@ -140,14 +141,6 @@ def indexed(kind: str, root: Path, list_frames: Callable[[Scan], Listing], cache
     for note in found.notes:
         logger.warning("%s: %s", root, note)
     return found
-
-
-def cache_folder() -> Path:
-    """Where indexes are kept on this machine."""
-    named = os.environ.get("INTRA_SEARCH_CACHE")
-    if named:
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "intra-search"
 
 
 def _state(root: Path, name: str) -> State:

@@ -16,7 +16,7 @@ import uuid
 from types import TracebackType
 from typing import IO, Any, Protocol
 
-from intra_search.errors import StorageError, StudyError
+from intra_search.errors import MissingFileError, NotJSONError, StorageError, StudyError
 from intra_search.store.mounts import shared_file_system
 from intra_search.store.storage import Storage
 
@@ -191,10 +191,8 @@ def _read_lease(storage: Storage) -> dict[str, Any] | None:
     """The lease; None when there is none, or none that a driver of this kind wrote."""
     try:
         lease = storage.read_json("lock")
-    except StorageError as error:
-        if error.rule in ("must exist", "must be JSON"):
-            return None
-        raise
+    except (MissingFileError, NotJSONError):
+        return None
     known = isinstance(lease, dict) and "token" in lease and isinstance(lease.get("renewed"), float)
     return lease if known else None
 

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from pyarrow import fs
 
-from intra_search.errors import StorageError
+from intra_search.errors import MissingFileError, NotJSONError, StorageError
 
 COPIED_BYTES = 2**22
 """Of a file that is copied, so many are in memory."""
@@ -73,7 +73,7 @@ class Storage:
         return {info.base_name: info.size for info in files if not info.base_name.startswith(".tmp-")}
 
     def read_bytes(self, path: str) -> bytes:
-        """Raises `StorageError` when the file is missing or unreadable."""
+        """Raises `MissingFileError`, or another `StorageError` when the file cannot be read."""
         with self._explained(path), self._fs.open_input_stream(self._at(path)) as stream:
             return stream.read()  # type: ignore[no-any-return]
 
@@ -83,11 +83,11 @@ class Storage:
             shutil.copyfileobj(stream, file, COPIED_BYTES)
 
     def read_json(self, path: str) -> Any:
-        """Raises `StorageError` when the file is missing or no JSON."""
+        """The content of a JSON file. Raises `NotJSONError`, and what `read_bytes` raises."""
         try:
             return json.loads(self.read_bytes(path))
         except ValueError as error:
-            raise StorageError(self.full_path(path), "must be JSON", str(error), "restore the file") from None
+            raise NotJSONError(self.full_path(path), "must be JSON", str(error), "restore the file") from None
 
     def write_bytes(self, path: str, data: bytes) -> None:
         """Replaces a file in one step: readers see the old bytes or the new ones, never a part."""
@@ -188,6 +188,6 @@ class Storage:
                     where, "needs space", "none left on the device", "free some and run again"
                 ) from error
             if isinstance(error, FileNotFoundError):
-                raise StorageError(where, "must exist", "no such file", "check the path") from error
+                raise MissingFileError(where, "must exist", "no such file", "check the path") from error
             reason = error.strerror or str(error)
             raise StorageError(where, "must be readable and writable", reason, "check path and permissions") from error

@@ -2,8 +2,7 @@
 
 import functools
 import tempfile
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,12 +14,13 @@ from intra_search.distill.needs import Need, teacher_answers
 from intra_search.knowledge.answering import stored_forms
 from intra_search.knowledge.shards import open_shard, write_shard
 from intra_search.networks.input import normalise
+from intra_search.networks.timing import quickest
 from intra_search.training.batches import Batch
 from intra_search.training.job import TrainingJob
 from intra_search.training.loop import Training
 
 SECONDS_PER_TIMING = 1.0
-"""A step is repeated for so long, and at least once after a first one that warms up."""
+"""A step is repeated until its runs took this long together; a slower step runs once."""
 
 
 class ViewCosts(NamedTuple):
@@ -49,13 +49,14 @@ class _TimedTraining(Training):
         batch = self._batch()
         size = len(batch["images"])
         self._step.train()
-        live = self._seconds(lambda: self._train_step(batch, 0.0))
+        timed = functools.partial(quickest, device=self._place.device, budget=SECONDS_PER_TIMING)
+        live = timed(lambda: self._train_step(batch, 0.0))
         answers: dict[str, Tensor] = {}
-        extraction = self._seconds(lambda: answers.update(self._answers(batch, needs)))
+        extraction = timed(lambda: answers.update(self._answers(batch, needs)))
         self._teacher = None
         with tempfile.TemporaryDirectory(dir=self._folder_to_map()) as folder:
             stored = _MappedAnswers(Path(folder), answers, needs, needs_of(self.job.settings.distill))
-            step = self._seconds(lambda: self._train_step({**batch, "answers": stored.read()}, 0.0))
+            step = timed(lambda: self._train_step({**batch, "answers": stored.read()}, 0.0))
         return ViewCosts(step / size, live / size, extraction / size)
 
     def _batch(self) -> Batch:
@@ -77,17 +78,6 @@ class _TimedTraining(Training):
     def _folder_to_map(self) -> str | None:
         """Where stored answers are mapped: in the study, or on this machine where it cannot be mapped."""
         return self._storage.full_path() if self._storage.is_local else None
-
-    def _seconds(self, step: Callable[[], object]) -> float:
-        """The quickest of some runs; one run alone where the first takes longer than all may."""
-        taken: list[float] = []
-        while not taken or (len(taken) < 2 and taken[0] < SECONDS_PER_TIMING) or sum(taken) < SECONDS_PER_TIMING:
-            started = time.perf_counter()
-            step()
-            if self._place.device.type == "cuda":
-                torch.cuda.synchronize(self._place.device)
-            taken.append(time.perf_counter() - started)
-        return min(taken)
 
 
 class _MappedAnswers:
