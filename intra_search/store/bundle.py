@@ -1,4 +1,4 @@
-"""Bundles: folders of files that are published whole, with a manifest to prove it (checkpoints, shards)."""
+"""Bundles: folders whose files appear all at once, with a manifest of their checksums. Checkpoints are bundles."""
 
 import hashlib
 import json
@@ -12,14 +12,14 @@ MANIFEST = "manifest.json"
 
 
 class Bundle(NamedTuple):
-    """What a bundle holds: its files' bytes by name, and what its writer said of them."""
+    """A bundle's files by name, and `about`: the writer's description of them."""
 
     files: dict[str, bytes]
     about: dict[str, Any]
 
 
 def write_bundle(storage: Storage, path: str, files: dict[str, bytes], about: dict[str, Any]) -> None:
-    """Publishes `files` at `path` together with a manifest of their sizes and SHA-256 sums, and of its own."""
+    """Publishes `files` at `path`, with a manifest of their sizes and SHA-256 sums that holds its own sum, too."""
     sums = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
     content = json.loads(json.dumps({"files": sums, "about": about}))  # as it will be read back
     manifest = json.dumps({**content, "sha256": json_hash(content)}, indent=1, sort_keys=True).encode()
@@ -27,19 +27,19 @@ def write_bundle(storage: Storage, path: str, files: dict[str, bytes], about: di
 
 
 def read_about(storage: Storage, path: str) -> dict[str, Any]:
-    """What the writer said, without reading the files. Raises `CheckpointError` when there is no manifest."""
+    """The writer's description, without reading the files. Raises `CheckpointError` when there is no manifest."""
     return dict(_read_manifest(storage, path)["about"])
 
 
 def read_sums(storage: Storage, path: str) -> dict[str, str]:
-    """SHA-256 sums of the files as their writer had them, without reading the files."""
+    """SHA-256 sums of the files as they were written, taken from the manifest."""
     return {name: file["sha256"] for name, file in _read_manifest(storage, path)["files"].items()}
 
 
 def read_bundle(storage: Storage, path: str) -> Bundle:
-    """Reads and verifies every file. Raises `CheckpointError` for a missing, torn or altered one.
+    """Reads and verifies every file. Raises `CheckpointError` for a missing, truncated or altered one.
 
-    A `StorageError` passes through: that the storage did not answer says nothing about the bundle.
+    A storage that does not answer raises its own `StorageError`: it does not mean that the bundle is damaged.
     """
     manifest = _read_manifest(storage, path)
     files = {}

@@ -1,7 +1,7 @@
 """Where this machine keeps files that can be made again. `$INTRA_SEARCH_CACHE` names one folder for all of them.
 
-Without it there are two places. Indexes of data sets are small and slow to make, so they lie in the user's cache folder,
-which lasts. Decoded scenes and copies of knowledge are large and should lie on this machine's own disk, so they go to
+Without it there are two places. Indexes of data sets are small and slow to make, so they go to the user's cache folder,
+which lasts. Decoded scenes and copies of knowledge are large and should be on this machine's own disk, so they go to
 the temporary folder: the user's own folder is often on a network.
 """
 

@@ -1,4 +1,4 @@
-"""What a step costs with stored answers and with a live teacher: timed on the spot, with this study's own parts."""
+"""Seconds of a training step with stored answers and with a live teacher, measured with the study's own settings."""
 
 import functools
 import tempfile
@@ -24,22 +24,22 @@ SECONDS_PER_TIMING = 1.0
 
 
 class ViewCosts(NamedTuple):
-    """Seconds per view, without decoding, which both ways pay alike."""
+    """Seconds per view, without decoding, which takes the same time with stored answers and with a live teacher."""
 
     stored_step: float
     """A training step whose answers are read from a mapped file."""
     live_step: float
     """A training step that asks the teacher."""
     extraction: float
-    """All answers that the whole space needs."""
+    """The teacher's answers to all needs of the search space."""
 
 
 def measure_costs(job: TrainingJob, needs: Iterable[Need], *, use_gpu: bool) -> ViewCosts:
-    """Times a few steps of a trial on its first batch. Nothing is kept; the job's study is only read.
+    """Times a few steps of a trial on its first batch. Writes nothing into the study.
 
     Args:
-        job: of a distilling trial with a live teacher.
-        needs: of all trials, which an extraction answers at once.
+        job: a trial that distils from a live teacher.
+        needs: those of all trials: an extraction answers them together.
     """
     return _TimedTraining(job, use_gpu=use_gpu).costs(frozenset(needs))
 
@@ -60,7 +60,7 @@ class _TimedTraining(Training):
         return ViewCosts(step / size, live / size, extraction / size)
 
     def _batch(self) -> Batch:
-        """The first batch; of it two views on a CPU, whose time per view is the same and may be seconds."""
+        """The first batch. On a CPU its first two views: there the time per view is the same, and may be seconds."""
         batch: Batch = next(iter(self._loader))
         if self._place.device.type == "cuda":
             return batch
@@ -76,12 +76,12 @@ class _TimedTraining(Training):
         return {key: answer.cpu() for key, answer in answers.items()}
 
     def _folder_to_map(self) -> str | None:
-        """Where stored answers are mapped: in the study, or on this machine where it cannot be mapped."""
+        """Where the answers are stored for the timing: in the study, or on this machine if the study is remote."""
         return self._storage.full_path() if self._storage.is_local else None
 
 
 class _MappedAnswers:
-    """A batch's answers in a shard of their own, of which a trial reads what it needs."""
+    """A batch's answers in a shard; the trial reads from it what it needs."""
 
     def __init__(
         self, folder: Path, answers: dict[str, Tensor], stored: frozenset[Need], read: frozenset[Need]

@@ -1,4 +1,4 @@
-"""Validation: counts over all workers, then scores once."""
+"""Validation: counts are summed over all workers, then scores are computed from them."""
 
 from typing import Any
 
@@ -18,11 +18,11 @@ from intra_search.scenes.scene_set import SceneSet
 from intra_search.training.batches import EvaluationBatch, evaluation_loader
 
 _CERTAIN = 30.0
-"""A logit whose softmax beside zeros is 1 in float32."""
+"""A logit so large that its softmax, with 0 for all other classes, is 1 in float32."""
 
 
 class Background(nn.Module):
-    """Predicts class 0 everywhere, and no lane: the least that a network must beat."""
+    """Predicts class 0 everywhere, and no lane: every useful network scores higher."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -44,10 +44,10 @@ def validate(
     *,
     batch_size: int,
 ) -> dict[str, float | None]:
-    """Scores of a network under the keys of a history row; classes that do not occur are None.
+    """Scores of a network, under the keys of a history row; None for classes that do not occur.
 
-    At the network's input size, plus the benchmark's own metric on whole frames if the search maximises it. Leaves the
-    network in eval mode. All workers get the same scores.
+    They are taken at the network's input size. If the search maximises the benchmark's own metric, that is added, taken
+    on whole frames. Leaves the network in eval mode. All workers get the same scores.
     """
     scorer = official_scorer(settings)
     loader = evaluation_loader(
@@ -75,7 +75,7 @@ def confusion(
 ) -> Tensor:
     """Confusion counts (K, K), rows truth, summed over the scenes of all workers. Leaves the network in eval mode.
 
-    `scorer` counts the whole frames that the loader brings along, and is summed over workers as well."""
+    `scorer` also counts the batches' whole frames, and its counts are summed over workers, too."""
     network.eval()
     total = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=place.device)
     for batch in loader:
@@ -98,7 +98,7 @@ def _score_frames(scorer: FrameScorer, batch: EvaluationBatch, output: NetworkOu
 
 
 def official_scorer(settings: StudySettings) -> FrameScorer | None:
-    """Counts what the search maximises, where that is a benchmark's own metric."""
+    """The scorer of the benchmark's own metric, if the search maximises one; else None."""
     if settings.search.objectives[0] not in OFFICIAL_METRICS:
         return None
     return SCORERS[settings.scenes.dataset](settings.scenes)

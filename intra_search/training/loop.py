@@ -1,4 +1,4 @@
-"""The training loop: one for teacher and students, for one worker and several."""
+"""The training loop, the same for teacher and students, for one worker and for several."""
 
 import functools
 import time
@@ -40,14 +40,14 @@ from intra_search.training.optimizer import build_optimizer, learning_rate, set_
 from intra_search.training.replicas import check_agreed, check_replicas, describe_workers
 
 FINITE_CHECK_STEPS = 20
-"""Steps between looks at the loss: each look makes a GPU wait, and workers must agree."""
+"""Steps between checks that the loss is finite: each check makes the GPU wait and needs an all-reduce."""
 
 
 class DivergedError(Exception):
-    """The loss is not finite any more; the training cannot go on."""
+    """The loss is infinite or NaN: the training cannot go on."""
 
 
-# The next trial of this process finds the scenes decoded.
+# Kept for the next trial of this process.
 _opened = functools.lru_cache(maxsize=2)(open_scenes)
 
 
@@ -66,7 +66,7 @@ class TrainingStep(nn.Module):
     ) -> StudentLossResult:
         with self._placement.autocast():
             output = self.network(normalise(images))
-        # The student loss is computed in float32: moments and log-softmax lose too much in bfloat16.
+        # Outside autocast, in float32: moments and log-softmax lose too many digits in bfloat16.
         result: StudentLossResult = self.student_loss(
             output,
             labels,
@@ -79,18 +79,18 @@ class TrainingStep(nn.Module):
 
 
 class Training:
-    """One training, an epoch at a time. Creating it goes on from its newest checkpoint, if there is one."""
+    """One training, run epoch by epoch. It starts from its newest checkpoint, if there is one."""
 
     def __init__(self, job: TrainingJob, workers: Workers = ALONE, *, use_gpu: bool = False) -> None:
         self.job = job
         self.history: list[HistoryRow] = []
         self.attempt = uuid.uuid4().hex[:8]
         self.notes: list[str] = []
-        """Decisions that a person should see; they travel with the reports, since workers have no terminal."""
+        """Decisions that a person should see. They are sent with the reports, since workers have no terminal."""
         self._workers = workers
         self._storage = Storage(job.study)
         self._place = place(job.training.amp, use_gpu=use_gpu)
-        # In its own precision, as where its answers are stored: what it says is no matter of the student's settings.
+        # The teacher's own precision, as in an extraction: its answers must not depend on the student's settings.
         self._teacher_place = place(job.settings.teacher.training.amp, use_gpu=use_gpu)
         self._train_scenes = _opened(job.settings.scenes, "train")
         self._val_scenes = _opened(job.settings.scenes, "val")
@@ -118,14 +118,14 @@ class Training:
 
     @property
     def num_parameters(self) -> int:
-        """Weights of the network, without the adapters of the student loss."""
+        """Number of weights of the network, without the adapters of the student loss."""
         return sum(parameter.numel() for parameter in self.network.parameters())
 
     def run_epoch(self) -> HistoryRow:
-        """Trains one epoch, validates, publishes a checkpoint. Raises `DivergedError` when the loss is not finite."""
+        """Trains one epoch, validates, writes a checkpoint. Raises `DivergedError` when the loss is not finite."""
         started = time.perf_counter()
         epoch = len(self.history)
-        # Dropout draws from here on; seeded per epoch, so that a resumed training draws the same.
+        # Dropout draws random numbers: seeded in every epoch, so that a resumed training draws the same ones.
         torch.manual_seed(derived_seed(self.job.seed, "epoch", epoch, self._workers.rank))
         losses = self._train_epoch(epoch)
         sums = check_replicas(self.network, self._workers)
@@ -233,7 +233,7 @@ class Training:
         step = TrainingStep(network, self._student_loss.to(self._place.device), self._place, self._workers)
         if self._workers.size == 1:
             return step
-        # Every step runs the same graph.
+        # Every step runs the same graph, so DDP need not look for unused parameters in each.
         return DistributedDataParallel(step, static_graph=True)
 
     def _training_loader(self) -> Any:
@@ -268,13 +268,13 @@ class Training:
         epoch = len(self.history)
         folder = self.job.output_folder
         save_checkpoint(self._storage, folder, epoch, Checkpoint(self.network.state_dict(), state, about))
-        # The one before the newest stays, to fall back on if the newest is found damaged.
+        # The one before the newest stays, in case the newest turns out to be damaged.
         best = best_epoch(self.history, self.job.settings.search.objectives[0])
         prune_checkpoints(self._storage, folder, {epoch, epoch - 1, best})
 
 
 def network_recipe(purpose: Literal["student", "teacher"], settings: StudySettings, scenes: SceneSet) -> NetworkRecipe:
-    """The network that a job trains; on data sets of lanes it has an existence branch."""
+    """The network that a job trains. For data sets of lanes it has an existence branch."""
     recipe = NetworkRecipe(settings.student.network, len(scenes.classes), settings.student.options())
     training = settings.training
     if purpose == "teacher":
@@ -291,7 +291,7 @@ def feature_channels(network: nn.Module) -> dict[str, int]:
 
 
 def teacher_channels(settings: StudySettings) -> dict[str, int]:
-    """Channels of the teacher's features, without its weights."""
+    """Channels of the teacher's features, found without allocating its weights."""
     with torch.device("meta"):
         teacher = build_network(settings.teacher.network, 2, **settings.teacher.options.model_dump())
     return feature_channels(teacher)
