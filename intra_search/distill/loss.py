@@ -1,4 +1,4 @@
-"""The student loss: the task's cross-entropy plus the weighted terms, divided by counts over the global batch."""
+"""The student loss: the task's cross-entropy plus the weighted terms, averaged over the global batch."""
 
 # B images, K classes, H W label height and width
 
@@ -21,19 +21,19 @@ from intra_search.scenes.labels import IGNORED
 
 
 class StudentLossResult(NamedTuple):
-    """What one step yields."""
+    """The loss of one step."""
 
     loss: Tensor
-    """Scalar to call `backward` on. Its gradient, averaged over workers as DDP does, is that of the global batch."""
+    """Scalar to call `backward` on. Averaged over workers, as in DDP, its gradient is that of the global batch."""
     parts: dict[str, Tensor]
-    """`ce`, `existence` and each term, unweighted and detached: this worker's share of the global value (add over
-    workers)."""
+    """`ce`, `existence` and each term, unweighted and detached: this worker's share. The sum over workers is the value
+    of the global batch."""
     weights: dict[str, Tensor]
-    """Factor on each term in this step, schedule and balance included; the same on all workers."""
+    """Factor on each term in this step, with schedule and balance; the same on all workers."""
 
 
 def active_terms(settings: DistillSettings) -> tuple[str, ...]:
-    """Names of the terms that are built: those whose weight ever rises above 0."""
+    """Names of the terms with a weight above 0: only these are built."""
     return tuple(name for name in TERMS if settings.enabled and getattr(settings, name).weight > 0)
 
 
@@ -43,11 +43,10 @@ def needs_of(settings: DistillSettings) -> frozenset[Need]:
 
 
 class StudentLoss(nn.Module):
-    """Cross-entropy, the existence loss of networks with that branch, and the terms. Only terms whose weight ever rises
-    above 0 are built.
+    """Cross-entropy, the existence loss (for networks with that branch) and the terms with a weight above 0.
 
-    Adapters are its parameters; they train with the student and are no part of it. What `distill.balance` has measured
-    is in its buffers, so its `state_dict` belongs into the checkpoint.
+    Its parameters are the terms' adapters, which train with the student but are not part of it. Its buffers hold what
+    `distill.balance` has measured. So its `state_dict` must be saved in checkpoints.
 
     Args:
         distill: layers, terms and their weights.
@@ -84,7 +83,7 @@ class StudentLoss(nn.Module):
         class_weights[0] = training.background_weight
         if ignored_class:
             class_weights[-1] = training.ignored_class_weight
-        # Comes from the settings, so it is not part of the state.
+        # Made from the settings, so it need not be saved.
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def needs(self) -> frozenset[Need]:
@@ -107,9 +106,9 @@ class StudentLoss(nn.Module):
             student: output for this worker's share of the batch.
             labels: (B, H, W) integers, 255 = ignored.
             answers: the teacher's, for the same views (`teacher_answers` or stored knowledge).
-            workers: who shares the batch. `all_reduce` is called once, once more while `balance` measures, and by
-                terms that compare the images of the batch.
-            progress: share of the training that is done, for weights that move over time.
+            workers: the processes that share the batch. `all_reduce` is called once, once more while `balance`
+                measures, and by terms that compare images of the batch with each other.
+            progress: share of the training that is done, 0 to 1, for weights that change over time.
             existence: (B, L) flags of lanes; needed by networks with an existence branch.
         """
         results = {"ce": cross_entropy(student.logits, labels, self.class_weights)}
@@ -124,7 +123,7 @@ class StudentLoss(nn.Module):
                 results[name] = term(student, answers, labels)
         values = _shares(results, workers)
         weights = self._weights(values, student, workers, progress)
-        # DDP divides the summed gradients by the number of workers, hence the factor.
+        # The factor undoes DDP's division of the summed gradients by the number of workers.
         loss = workers.size * values["ce"]
         if EXISTENCE in values:
             loss = loss + workers.size * self._existence_weight * values[EXISTENCE]
@@ -149,12 +148,12 @@ class StudentLoss(nn.Module):
 
 
 def _shares(results: Mapping[str, TermResult], workers: Workers) -> dict[str, Tensor]:
-    """This worker's share of each global value: local sums over global counts."""
+    """This worker's share of each global value: its own sums divided by the counts of all workers."""
     counts = torch.cat([result.counts.detach().double() for result in results.values()])
     totals = torch.split(workers.all_reduce(counts), [len(result.counts) for result in results.values()])
     shares: dict[str, Tensor] = {}
     for (name, result), total in zip(results.items(), totals, strict=True):
-        # Nothing counted anywhere: the sum is 0 as well, and stays attached.
+        # If the count is 0, the sum is 0 as well; it stays attached to the graph.
         shares[name] = (result.sums / torch.where(total > 0, total, 1).to(result.sums.dtype)).sum()
     return shares
 
@@ -165,7 +164,7 @@ def _anchor(term: nn.Module, student: NetworkOutput) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor) -> TermResult:
-    """Weighted cross-entropy: sum of weighted losses over valid pixels, and sum of their weights; each (1,)."""
+    """Weighted cross-entropy: sum of weighted losses over valid pixels, and sum of the weights; each (1,)."""
     if logits.shape[0] != labels.shape[0] or logits.shape[2:] != labels.shape[1:]:
         found = f"logits {tuple(logits.shape)}, labels {tuple(labels.shape)}"
         raise SettingError(

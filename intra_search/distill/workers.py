@@ -31,11 +31,11 @@ class Gathered(NamedTuple):
     values: Tensor
     """(B of all workers, ...): gradient flows to this worker's own images only."""
     own: slice
-    """Where this worker's images are."""
+    """This worker's images."""
 
 
 def gathered(values: Tensor, workers: Workers) -> Gathered:
-    """Brings the images (the first dimension) of all workers together; workers may hold different numbers of them."""
+    """The values of all workers joined along the first dimension (images). Their numbers of images may differ."""
     if workers.size == 1:
         return Gathered(values, slice(0, len(values)))
     counts = torch.zeros(workers.size, dtype=torch.long, device=values.device)
@@ -50,10 +50,11 @@ def gathered(values: Tensor, workers: Workers) -> Gathered:
 
 
 def own_share(values_B: Tensor, own: slice) -> Tensor:
-    """Sum over this worker's images in value, and over all images in gradient; a scalar.
+    """A scalar with the value of the sum over this worker's images, but the gradient of the sum over all images.
 
-    Where images are compared with each other, the losses of other workers' images depend on this worker's features,
-    too. Each worker computes them all and differentiates by its own: added up, that is the gradient of the whole.
+    Where images are compared with each other, the losses of other workers' images also depend on this worker's
+    features. So each worker computes all losses and their gradient at its own features; added over workers, these are
+    the gradient of the whole batch.
     """
     total = values_B.sum()
     return values_B[own].sum().detach() + (total - total.detach())

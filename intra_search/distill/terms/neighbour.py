@@ -1,4 +1,4 @@
-"""Attention maps of neighbouring layers as targets, after the paper's BiFPN row. Unverified: no details are known."""
+"""Attention maps of neighbouring layers as targets, as BiFPN in Hou et al. 2020. Unverified: they give no details."""
 
 from collections.abc import Mapping
 from itertools import pairwise
