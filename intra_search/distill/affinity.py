@@ -23,8 +23,8 @@ def affinity_loss(student_graph: Tensor, teacher_graph: Tensor, present: Tensor)
     """Mean squared gap of two affinity graphs over pairs of present regions; a scalar.
 
     Averaged per image over orders and pairs (diagonal included), then over the images that have any present region.
-    If no image has one, it is 0, still attached to the graph. The paper divides by 3 K^2, always; we divide by
-    the number of present pairs, so that images with few markings count as much as others. Both agree if all are present.
+    If no image has one, it is 0, still attached to the graph. The paper always divides by 3 K^2; we divide by what is
+    present, so that images with few markings count as much as others. If all regions are present, both are the same.
 
     Args:
         student_graph: (B, R, K, K); only here gradient flows.
