@@ -1,4 +1,4 @@
-"""Decoded and reduced scenes on this machine's disk, so that a JPEG is decoded once, not in every epoch of every trial.
+"""Decoded and resized scenes on this machine's disk, so that a JPEG is decoded once, not in every epoch of every trial.
 
 Where: `scenes/` in `local_folder()`, on this machine: a reduced scene fetched over a network takes as long as decoding
 its JPEG. It may be deleted at any time. One folder holds the scenes of one data set at one size; its name is a hash of
@@ -37,28 +37,28 @@ logger = logging.getLogger(__name__)
 VERSION = 1
 DEFAULT_GB = 64.0
 FREE_SHARE = 0.05
-"""Share of the disk that is left to others."""
+"""Share of the disk that stays free."""
 OVERHEAD_BYTES = 2048
-"""Of an Arrow file around its pixels, at most."""
+"""Bytes of an Arrow file without its pixels, at most."""
 SCENES_PER_FOLDER = 1000
 MAX_MAPPED = 4096
-"""Scenes that a process keeps mapped; a system allows some 65,000 maps."""
+"""Scenes that a process keeps memory-mapped; the system allows about 65,000 maps."""
 _ABOUT = b"intra_search.scene"
 
 
 def scenes_key(*parts: object) -> str:
-    """Name of a folder of scenes: a hash of what its bytes depend on, the versions of the decoders included."""
+    """Name of a folder of scenes: a hash of all that their bytes depend on, including the decoders' versions."""
     versions = [VERSION, PIL.__version__, torch.__version__, torchvision.__version__]
     return json_hash([*versions, *parts])[:32]
 
 
 class SceneCache:
-    """The kept scenes of one data set at one size. Whatever goes wrong with it only costs decoding.
+    """The stored scenes of one data set at one size. If something goes wrong here, scenes are decoded again instead.
 
     Args:
         key: `scenes_key` of all that the scenes' bytes depend on.
-        num_scenes: of all splits.
-        scene_bytes: of one reduced scene, at most.
+        num_scenes: number of scenes in all splits.
+        scene_bytes: bytes of one resized scene, at most.
     """
 
     def __init__(self, key: str, num_scenes: int, scene_bytes: int) -> None:
@@ -69,14 +69,14 @@ class SceneCache:
         kept_bytes = scene_bytes + OVERHEAD_BYTES
         try:
             limit = int(float(os.environ.get("INTRA_SEARCH_CACHE_GB", DEFAULT_GB)) * 1e9)
-            # Held as long as this process reads from the folder.
+            # The folder cannot be deleted while this object exists.
             self._held = hold_folder(self._folder.parent, key, num_scenes * kept_bytes, limit)
             self._capacity = min(num_scenes, self._held.room // kept_bytes)
         except (OSError, ValueError) as error:
             logger.info("Decoding scenes in every epoch: they cannot be kept in %s (%s)", self._folder, error)
 
     def read(self, scene: int) -> View | None:
-        """A kept scene, which must not be written to; None when it is not kept or not whole."""
+        """A stored scene, which must not be written to; None when it is not stored, or damaged."""
         found = self._mapped.get(scene)
         if found is None and scene < self._capacity:
             found = _read(self._path(scene))
@@ -85,7 +85,7 @@ class SceneCache:
         return found
 
     def write(self, scene: int, view: View) -> None:
-        """Keeps a scene, if there is room for it."""
+        """Stores a scene, if there is room for it."""
         if scene >= self._capacity or not self._writes:
             return
         path = self._path(scene)
@@ -105,7 +105,7 @@ class SceneCache:
 
 def _write(path: Path, view: View) -> None:
     rows_first = view.image.permute(1, 2, 0)
-    # Later resizing takes another way, with other roundings, for another order in memory: it is kept too.
+    # The order in memory is stored, too: later resizing rounds in another way for another order.
     channels_last = rows_first.is_contiguous()
     image = rows_first if channels_last else view.image.contiguous()
     pixels = torch.cat([image.reshape(-1), view.labels.reshape(-1)])
@@ -114,7 +114,7 @@ def _write(path: Path, view: View) -> None:
     batch = batch.replace_schema_metadata({_ABOUT: json.dumps(about)})
     temporary = path.with_name(f".tmp-{path.name}-{uuid.uuid4().hex[:8]}")
     try:
-        # Not flushed to the disk, which would take as long as decoding: the checksum tells what a crash has torn.
+        # Not flushed to the disk, which would take as long as decoding: after a crash, the checksum shows damage.
         with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
             writer.write_batch(batch)
         os.replace(temporary, path)
@@ -125,7 +125,7 @@ def _write(path: Path, view: View) -> None:
 
 def _read(path: Path) -> View | None:
     try:
-        with pa.memory_map(str(path)) as file:  # what is read keeps the map, without a file descriptor
+        with pa.memory_map(str(path)) as file:  # the table keeps the map, but no file descriptor
             table = pa.ipc.open_file(file).read_all()
         table.validate()
         about = json.loads(table.schema.metadata[_ABOUT])

@@ -42,7 +42,7 @@ Image = NDArray[np.uint8]
 
 
 class Contents(NamedTuple):
-    """Everything of a scene that does not depend on the picture's size."""
+    """All that a scene contains; independent of the picture's size."""
 
     road: Road
     camera: Camera
@@ -59,7 +59,7 @@ class Contents(NamedTuple):
 def draw_scene(seed: int, index: int, height: int, width: int) -> tuple[Image, Image]:
     """Image (H, W, 3) RGB and labels (H, W) of scene `index`: ApolloScape's train ids, 255 on the own hood.
 
-    The same arguments always give the same bytes; another size shows the same scene."""
+    The same arguments always give the same bytes. Another size shows the same scene."""
     contents = sample_contents(Chance(seed, index))
     canvas = Canvas(View(contents.camera, contents.road, height, width))
     _draw_ground(canvas, contents)
@@ -79,7 +79,7 @@ def draw_scene(seed: int, index: int, height: int, width: int) -> tuple[Image, I
 
 
 def sample_contents(chance: Chance) -> Contents:
-    """Draws all that a scene holds."""
+    """Random contents of a scene."""
     road = sample_road(chance)
     weather = sample_weather(chance)
     white, worn = chance.uniform(205, 240), chance.uniform(0.9, 1.05)
@@ -103,7 +103,7 @@ def sample_contents(chance: Chance) -> Contents:
 
 
 def sample_markings(chance: Chance, road: Road, junction: Junction | None) -> list[Marking]:
-    """All paint of a road, in the order in which it is laid."""
+    """All markings of a road, in the order of painting."""
     spans = line_spans(junction)
     end = junction.stop - 1.0 if junction else FARTHEST
     solid_before = end - chance.uniform(8.0, 30.0) if junction and junction.is_crossroad else FARTHEST
@@ -116,13 +116,13 @@ def sample_markings(chance: Chance, road: Road, junction: Junction | None) -> li
 
 
 def _horizon(view: View) -> int:
-    """First row that shows ground, on the higher side of a leaning horizon."""
+    """First row that shows ground, at the higher end of a tilted horizon."""
     row = min(view.horizon_row(0.0), view.horizon_row(float(view.width)))
     return int(min(max(row, 0), view.height - 2))
 
 
 def _draw_ground(canvas: Canvas, contents: Contents) -> None:
-    """Sky, land, road and paint, in their final light."""
+    """Draws sky, land, road and paint, with light and shadow."""
     view, weather, pavement = canvas.view, contents.weather, contents.pavement
     top = _horizon(view)
     image = canvas.image
