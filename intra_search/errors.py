@@ -1,13 +1,13 @@
-"""Errors that a user can mend. The command line prints one as a single line and leaves with exit code 2.
+"""Errors that a user can correct. The command line prints such an error as one line and exits with code 2.
 
-Anything that is not an `IntraSearchError` is a bug of ours and keeps its traceback.
+Any other exception is a bug of ours and keeps its traceback.
 """
 
 
 class IntraSearchError(Exception):
-    """Says where something is wrong, which rule it breaks, what was found, and how to mend it.
+    """Says where something is wrong, which rule it breaks, what was found, and how to correct it.
 
-    All four parts go to `super().__init__`, so that the error survives the pickling between Ray's processes.
+    All four parts go to `super().__init__`, so that the error can be pickled between Ray's processes.
     """
 
     def __init__(self, where: str, rule: str, found: object, remedy: str) -> None:
@@ -35,7 +35,7 @@ class SceneError(IntraSearchError):
 
 
 class StudyError(IntraSearchError):
-    """A study on disk is held, foreign, damaged, or of another version."""
+    """A study on disk is in use by another driver, not a study, damaged, or of another version."""
 
 
 class CheckpointError(IntraSearchError):
@@ -43,7 +43,7 @@ class CheckpointError(IntraSearchError):
 
 
 class KnowledgeError(IntraSearchError):
-    """Stored knowledge is missing, truncated, or belongs to another teacher, scene list or view recipe."""
+    """Stored knowledge is missing, truncated, or about another teacher, other scenes or other views."""
 
 
 class ClusterError(IntraSearchError):
@@ -52,3 +52,11 @@ class ClusterError(IntraSearchError):
 
 class StorageError(IntraSearchError):
     """A file cannot be written or read: no space, no permission, no such place."""
+
+
+class MissingFileError(StorageError):
+    """A file does not exist."""
+
+
+class NotJSONError(StorageError):
+    """A file that should hold JSON holds something else."""

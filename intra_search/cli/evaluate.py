@@ -106,10 +106,10 @@ def _check_submittable(predictor: "Predictor") -> None:
 
 
 def _scores(predictor: "Predictor", scenes: "SceneSet") -> dict[str, Any]:
+    from intra_search.distill.workers import ALONE
     from intra_search.metrics.segmentation import segmentation_scores
     from intra_search.training.batches import evaluation_loader
     from intra_search.training.evaluation import Background, confusion
-    from intra_search.training.world import ALONE
 
     place, num_classes = predictor.place, len(scenes.classes)
     loader = evaluation_loader(scenes, 8, ALONE, num_processes=0, pin=place.device.type == "cuda")

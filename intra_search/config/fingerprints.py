@@ -4,27 +4,19 @@ They name folders of studies that exist, so the same settings must have the same
 that is added to the teacher or the scenes gets `Trait.ADDED_LATER`.
 """
 
-import hashlib
-import json
-from typing import Any
-
+from intra_search.config.hashing import json_hash
 from intra_search.config.study import StudySettings
 from intra_search.config.traits import Trait, fingerprint_tree
-
-
-def hash_of(value: Any) -> str:
-    """SHA-256 of a value's JSON text."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def teacher_key(settings: StudySettings, scenes_fingerprint: str) -> str:
     """Name of the teacher that these settings lead to on scenes of this fingerprint."""
     tree = fingerprint_tree(settings, lambda traits: Trait.CHANGEABLE not in traits)
-    return hash_of([tree["seed"], tree["teacher"], tree["scenes"], scenes_fingerprint])[:16]
+    return json_hash([tree["seed"], tree["teacher"], tree["scenes"], scenes_fingerprint])[:16]
 
 
 def views_hash(settings: StudySettings) -> str:
     """Hash of all that decides how views are drawn from given scenes."""
     tree = fingerprint_tree(settings, lambda traits: Trait.OF_A_VIEW in traits)
     # The study's seed, which draws the views, in the place of the scenes' own, which draws and splits the scenes.
-    return hash_of({**tree["scenes"], "seed": tree["seed"]})
+    return json_hash({**tree["scenes"], "seed": tree["seed"]})

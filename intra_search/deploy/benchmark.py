@@ -1,4 +1,4 @@
-"""Official scores of a network on a split, frame by frame at full resolution, with or without files of predictions."""
+"""Official scores of a network on a split, frame by frame at full resolution; predictions can be written to files."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,20 +32,20 @@ Totals = NDArray[np.float64]
 
 
 class FrameScorer(Protocol):
-    """Takes frame after frame; scores come from what was counted."""
+    """Counts frame after frame and computes the official scores from the counts."""
 
     def add(self, name: str, labels: Labels, prediction: Prediction) -> None:
-        """Counts one frame: its labels (H, W) in trained classes, and what the network says."""
+        """Counts one frame, given its labels (H, W) in trained classes and the network's prediction."""
 
     def check(self, name: str) -> None:
-        """Reads what `add` reads of a frame beside its labels. Raises `SceneError` when that cannot be used."""
+        """Reads the other files that `add` reads for a frame. Raises `SceneError` when one cannot be used."""
 
     def write(self, out: Path, name: str, prediction: Prediction) -> None:
-        """Writes one frame's prediction as a submission wants it."""
+        """Writes one frame's prediction in the submission format."""
 
     @property
     def totals(self) -> Totals:
-        """All that was counted, as one vector that adds up over workers; set it to the sum before asking for scores."""
+        """All counts as one vector. To get scores over all workers, set it to the sum of their vectors."""
 
     @totals.setter
     def totals(self, totals: Totals) -> None: ...
@@ -55,7 +55,7 @@ class FrameScorer(Protocol):
 
 
 class ApolloScapeScorer:
-    """Mean IoU in the space of official ids."""
+    """ApolloScape's mean IoU, counted in official ids."""
 
     def __init__(self, settings: ScenesSettings) -> None:
         self._num_classes = 37 if settings.ignored_class else 36
@@ -68,7 +68,7 @@ class ApolloScapeScorer:
         self._num_images += 1
 
     def check(self, name: str) -> None:
-        """Nothing: the labels say all."""
+        """Nothing to do: `add` reads no other file."""
 
     def write(self, out: Path, name: str, prediction: Prediction) -> None:
         write_apolloscape(out, name, prediction)
@@ -88,8 +88,8 @@ class ApolloScapeScorer:
 
 
 class CulaneScorer:
-    """F1 of lanes, against the .lines.txt files beside the frames; frames of other sizes are counted at the official
-    one."""
+    """F1 of lanes against the .lines.txt files beside the frames. Frames of other sizes are scaled to the official
+    size."""
 
     def __init__(self, settings: ScenesSettings) -> None:
         self._root = Path(settings.root or "")
@@ -129,7 +129,7 @@ class CulaneScorer:
 
 
 class LlamasScorer:
-    """AUC of soft maps, and of hard masks as the authors submit them; files in `probabilities/` and `masks/`."""
+    """AUC of probability maps, and of hard masks as the authors submit them; files in `probabilities/` and `masks/`."""
 
     def __init__(self, settings: ScenesSettings) -> None:
         self._keys = ("1",) if settings.classes == "category" else tuple(str(key) for key in range(NUM_CLASSES))
@@ -155,7 +155,7 @@ class LlamasScorer:
             self._sums[hard] = LlamasSums(num_images, sums if num_images else {})
 
     def check(self, name: str) -> None:
-        """Nothing: the labels say all."""
+        """Nothing to do: `add` reads no other file."""
 
     def write(self, out: Path, name: str, prediction: Prediction) -> None:
         write_llamas(out / "probabilities", name, prediction, hard=False)
@@ -177,8 +177,8 @@ HEADLINES: dict[str, dict[str, str]] = {
     "culane": {"f1": "f1", "precision": "precision", "recall": "recall"},
     "llamas": {"mean_ap": "mean_average_precision", "mean_exact_ap": "mean_exact_average_precision"},
 }
-"""Names of official scores in a history (behind `val/`), and their keys in the scorer's JSON. A search may maximise the
-first of each."""
+"""For each data set: names of official scores in a history (after `val/`), and their keys in the scorer's JSON. A
+search may maximise the first."""
 
 
 def write_submission(
@@ -187,7 +187,7 @@ def write_submission(
     predict: Callable[[NDArray[np.uint8]], Prediction],
     out: Path,
 ) -> None:
-    """Writes predictions for frames without labels in the form that the benchmark's own server takes.
+    """Writes predictions for frames without labels, in the format of the benchmark's own server.
 
     Raises `SceneError` for a picture that cannot be read."""
     scorer = SCORERS[settings.dataset](settings)
@@ -203,9 +203,9 @@ def score_split(
     out: Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Json:
-    """Official scores of one split of a benchmark, as `intra-search score` would give them for the files.
+    """Official scores of one split of a benchmark: those that `intra-search score` gives for the written files.
 
-    `predict` answers one RGB frame. With `out`, the predictions are written there in the submission format.
+    `predict` is called with one RGB frame. With `out`, predictions are written there in the submission format.
     `settings.dataset` must be one of `SCORERS`. Raises `SceneError` for a frame that cannot be read."""
     scorer = SCORERS[settings.dataset](settings)
     for index, name in enumerate(scenes.names):

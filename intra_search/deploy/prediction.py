@@ -1,4 +1,4 @@
-"""A trained student on pictures: labels at the picture's own size."""
+"""Predictions of a trained student for pictures: labels at the picture's own size."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,8 +22,8 @@ from intra_search.store.storage import Storage
 
 
 class Predictor:
-    """A checkpoint's network with the crop and size it was trained for, or with those of other scenes; in float32, on
-    the GPU if there is one."""
+    """A checkpoint's network, with the crop and size of its training or of other scenes; in float32, on the GPU if
+    there is one."""
 
     def __init__(self, checkpoint: str, scenes: ScenesSettings | None = None) -> None:
         self.place = place("off", use_gpu=torch.cuda.is_available())
@@ -48,7 +48,7 @@ class Predictor:
 
     @torch.inference_mode()
     def output(self, images: Tensor) -> NetworkOutput:
-        """The network's answer for images (B, 3, H, W) uint8 of its input size."""
+        """The network's output for images (B, 3, H, W) uint8 of its input size."""
         found: NetworkOutput = self.network(normalise(self.place.images(images)))
         return found
 
@@ -62,23 +62,23 @@ class Predictor:
 
 
 def scenes_of(about: dict[str, Any], changes: Mapping[str, Any] | None = None) -> ScenesSettings:
-    """The scenes a checkpoint was trained on, with changed settings (`scenes.root` ...).
+    """Settings of the scenes that a checkpoint was trained on, with changes (`scenes.root` ...).
 
     Raises `SettingError` for a path that is no setting of scenes, or a wrong value."""
     other = [path for path in changes or {} if not path.startswith("scenes.")]
     if other:
         remedy = "the checkpoint's network and training cannot be changed any more"
         raise SettingError(other[0], "only scenes.* may be set here", "another setting", remedy)
-    # The scenes alone: rules between them and the search that led to the checkpoint do not matter any more.
+    # The scenes alone: rules between them and other settings do not matter for a finished training.
     settings = parse_settings({"scenes": about["settings"]["scenes"]}, "checkpoint")
     return with_overrides(settings, changes or {}, "--set").scenes
 
 
 def resized_labels(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Most probable classes (H, W) uint8 of logits (K, h, w) resized to `size`, bilinear; the first of equals.
+    """Most probable classes (H, W) uint8 of logits (K, h, w) resized bilinearly to `size`; of equals, the first class.
 
-    Class by class: on 3384 x 1710 pixels and 36 classes that is 3 times as fast as one argmax over all (measured on a
-    CPU) and takes 46 MB instead of 830."""
+    It goes class by class: for 3384 x 1710 pixels and 36 classes that is 3 times as fast as one argmax over all
+    (measured on a CPU) and takes 46 MB instead of 830."""
     resized = (
         nn.functional.interpolate(layer[None, None], size, mode="bilinear", align_corners=False)[0, 0]
         for layer in logits.float()

@@ -2,7 +2,7 @@
 
 ApolloScape: `<road>/<image name>.png`, official ids at the frame's size. CULane: `<image name>.lines.txt`. LLAMAS:
 `<recording>/<stamp>.json_<class>.png`, 255 times the probability of each class (binary task: class 1 alone), or, as the
-authors submit, hard masks of 0 and 255; the official rule favours hard masks, so the two must not be compared.
+authors submit, hard masks of 0 and 255. The official metric favours hard masks, so do not compare one with the other.
 """
 
 from collections.abc import Sequence
@@ -28,16 +28,16 @@ _SMALLEST_OFFICIAL_WIDTH = 800  # columns of SCNN's maps; the authors' have 976
 
 
 class Prediction(NamedTuple):
-    """What a network says of one frame."""
+    """A network's output for one frame."""
 
     logits: Tensor
     """(K, h, w) float32 at the size of the network's input, on any device."""
     existence: NDArray[np.float32] | None
-    """Probability of each lane; None: the network has no existence branch."""
+    """Probability that each lane exists; None: the network has no existence branch."""
     size: tuple[int, int]
     """Height and width of the whole frame."""
     cut: int
-    """Rows of the frame above the part that the network saw."""
+    """Rows cut from the top before the network saw the frame."""
 
     def whole(self) -> Tensor:
         """Logits (K, H - cut, W) at the frame's size, bilinear."""
@@ -48,7 +48,7 @@ class Prediction(NamedTuple):
 
 @torch.inference_mode()
 def predicted(predictor: Predictor, image: NDArray[np.uint8]) -> Prediction:
-    """A checkpoint's answer for an RGB frame (H, W, 3) of any size."""
+    """A checkpoint's prediction for an RGB frame (H, W, 3) of any size."""
     height, width, _ = image.shape
     cut = predictor.cut(height, width)
     view = evaluation_view(image, np.zeros((height, width), np.uint8), predictor.scenes, cut)
@@ -56,7 +56,7 @@ def predicted(predictor: Predictor, image: NDArray[np.uint8]) -> Prediction:
 
 
 def predictions(output: NetworkOutput, sizes: Sequence[tuple[int, int]], cuts: Sequence[int]) -> list[Prediction]:
-    """A batch's output, frame by frame; height and width of each whole frame, and the rows above what was seen."""
+    """A batch's output as one prediction per frame, given each frame's (height, width) and rows cut from its top."""
     found = output.features.get(EXISTENCE)
     lanes = [None] * len(sizes) if found is None else list(found.float().sigmoid().cpu().numpy())
     rows = zip(output.logits.float(), lanes, sizes, cuts, strict=True)
@@ -74,7 +74,7 @@ def train_ids(prediction: Prediction) -> NDArray[np.uint8]:
 def apolloscape_ids(prediction: Prediction) -> NDArray[np.uint8]:
     """Official ids (H, W). A 37th class, trained from noise and ignored pixels, becomes 255 (ignored).
 
-    Raises `SettingError` for a network of other classes."""
+    Raises `SettingError` for a network with other classes."""
     known = len(apolloscape_classes())
     if len(prediction.logits) not in (known, known + 1):
         rule = f"a submission needs the {known} fine classes"
@@ -85,11 +85,11 @@ def apolloscape_ids(prediction: Prediction) -> NDArray[np.uint8]:
 
 
 def culane_lanes(prediction: Prediction) -> list[Lane]:
-    """Lanes of a frame as CULane's test scripts read them off the maps, in pixels of the whole frame.
+    """Lanes of a frame as CULane's test scripts read them from the maps, in pixels of the whole frame.
 
-    The scripts blur over 9 x 9 cells of maps at least 800 wide. On smaller maps, whose lanes are thinner, that would
-    wipe lanes out, so the blur shrinks with the width. Without an existence branch every lane is decoded, and those of
-    too few points are left out. Raises `SettingError` for a network of other classes."""
+    The scripts blur over 9 x 9 cells of maps at least 800 wide. In smaller maps lanes are thinner and such a blur would
+    remove them, so it is smaller for narrower maps. Without an existence branch all lanes with enough points are
+    returned. Raises `SettingError` for a network with other classes."""
     _check_lane_classes(prediction)
     height, width = prediction.size
     rule = LaneDecoding(image_size=(width, height), crop_top=prediction.cut, blur=_blur(prediction.logits.shape[2]))
@@ -100,7 +100,7 @@ def llamas_maps(prediction: Prediction, *, hard: bool) -> dict[str, NDArray[np.u
     """Images (H, W) by class, "0" to "4", or "1" alone for the binary task. Rows above the crop are background.
 
     `hard`: 255 where the class is the most probable, else 0; otherwise 255 times its probability, rounded. Raises
-    `SettingError` for a network of other classes."""
+    `SettingError` for a network with other classes."""
     num_classes = len(prediction.logits)
     if num_classes != 2:
         _check_lane_classes(prediction)
@@ -133,7 +133,7 @@ def write_llamas(out: Path, name: str, prediction: Prediction, *, hard: bool) ->
 
 
 def _blur(columns: int) -> int:
-    """Side of the mean filter for maps of this width: odd, at most the protocol's."""
+    """Side of the mean filter for maps of this width: odd, and at most CULane's."""
     widest = LaneDecoding().blur
     return min(widest, 2 * int(widest * columns / _SMALLEST_OFFICIAL_WIDTH / 2) + 1)
 

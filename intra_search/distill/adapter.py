@@ -1,4 +1,4 @@
-"""Adapters: 1x1 convolutions that bring a student's feature to the teacher's channels. Not part of the student."""
+"""Adapters: 1x1 convolutions that give a student's feature the teacher's number of channels. Used in training only."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ class Adapter(nn.Module):
     """(B, C_student, h, w) to (B, C_teacher, h', w'): convolved, then resized bilinearly to the teacher's size."""
 
     def __init__(self, student_channels: int, teacher_channels: int, *, always: bool = True) -> None:
-        """`always`: convolve even where the channel counts agree."""
+        """`always`: convolve even if the channel counts are equal."""
         super().__init__()
         needed = always or student_channels != teacher_channels
         self.conv = nn.Conv2d(student_channels, teacher_channels, 1, bias=False) if needed else nn.Identity()

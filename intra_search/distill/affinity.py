@@ -1,4 +1,4 @@
-"""Affinity between regions, and the gap between student's and teacher's. Hou et al. 2020, section 3.3."""
+"""Affinity graphs of regions, and the gap between the student's and the teacher's. Hou et al. 2020, section 3.3."""
 
 # B images, R orders, K classes, C channels
 
@@ -12,7 +12,7 @@ from intra_search.errors import SettingError
 def affinity_graph(moments: Tensor) -> Tensor:
     """Cosine of the moment vectors of every two regions: (B, R, K, C) to (B, R, K, K). A zero vector gives 0.
 
-    Float32, or float64 for float64 moments, under autocast too.
+    Computed in float32 (float64 for float64 moments), also under autocast.
     """
     unit_BRKC = unit(full_precision(moments), dim=-1)
     with torch.autocast(moments.device.type, enabled=False):  # it would multiply in bfloat16
@@ -22,12 +22,12 @@ def affinity_graph(moments: Tensor) -> Tensor:
 def affinity_loss(student_graph: Tensor, teacher_graph: Tensor, present: Tensor) -> Tensor:
     """Mean squared gap of two affinity graphs over pairs of present regions; a scalar.
 
-    Averaged per image over orders and pairs (diagonal included), then over the images that have any present region;
-    0, still attached to the graph, when none has. The paper divides by 3 K^2 whatever is present; we average over what
-    is present, so that images with few markings weigh the same. With everything marked present it is the paper's.
+    Averaged per image over orders and pairs (diagonal included), then over the images that have any present region.
+    If no image has one, it is 0, still attached to the graph. The paper always divides by 3 K^2; we divide by what is
+    present, so that images with few markings count as much as others. If all regions are present, both are the same.
 
     Args:
-        student_graph: (B, R, K, K); gradient flows here only.
+        student_graph: (B, R, K, K); only here gradient flows.
         teacher_graph: (B, R, K, K).
         present: (B, R, K) bool.
     """

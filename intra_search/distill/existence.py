@@ -1,4 +1,4 @@
-"""The loss of the existence branch: which lanes a view has."""
+"""The loss of the existence branch, which says which lanes a view has."""
 
 # B images, L lanes
 
@@ -12,7 +12,7 @@ from intra_search.distill.unit import full_precision
 def existence_loss(logits: Tensor, flags: Tensor) -> TermResult:
     """Binary cross-entropy of existence logits (B, L) against flags (B, L) of 0 and 1, over images and lanes.
 
-    Sum and count, (1,) each, to be added over workers before they are divided. Raises ValueError when shapes differ."""
+    Sum and count, (1,) each; add both over workers, then divide. Raises ValueError when shapes differ."""
     if logits.shape != flags.shape:
         raise ValueError(f"existence logits {tuple(logits.shape)} and flags {tuple(flags.shape)} must match")
     logits = full_precision(logits)

@@ -1,4 +1,4 @@
-"""The public mathematics of IntRA-KD: pure functions, batched, any float type, gradient to the features."""
+"""The public functions of IntRA-KD: pure, batched, for any float type, with gradient to the features."""
 
 from intra_search.distill.affinity import affinity_graph, affinity_loss
 from intra_search.distill.attention import attention_loss, attention_map

@@ -1,8 +1,8 @@
-"""The student loss: the task's cross-entropy plus the weighted terms, divided by counts over the global batch."""
+"""The student loss: the task's cross-entropy plus the weighted terms, averaged over the global batch."""
 
 # B images, K classes, H W label height and width
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -12,29 +12,29 @@ from intra_search.config.distill import DistillSettings
 from intra_search.config.training import TrainingSettings
 from intra_search.distill.existence import existence_loss
 from intra_search.distill.needs import Need
-from intra_search.distill.regions import IGNORED
 from intra_search.distill.term import RelationTerm, Term, TermContext, TermResult
 from intra_search.distill.terms.table import TERMS
 from intra_search.distill.weighting import GradientBalance, Measured, scheduled_weight
 from intra_search.distill.workers import Workers
 from intra_search.errors import SettingError
 from intra_search.networks.output import EXISTENCE, NetworkOutput
+from intra_search.scenes.labels import IGNORED
 
 
 class StudentLossResult(NamedTuple):
-    """What one step yields."""
+    """The loss of one step."""
 
     loss: Tensor
-    """Scalar to call `backward` on. Its gradient, averaged over workers as DDP does, is that of the global batch."""
+    """Scalar to call `backward` on. Averaged over workers, as in DDP, its gradient is that of the global batch."""
     parts: dict[str, Tensor]
-    """`ce`, `existence` and each term, unweighted and detached: this worker's share of the global value (add over
-    workers)."""
+    """`ce`, `existence` and each term, unweighted and detached: this worker's share. The sum over workers is the value
+    of the global batch."""
     weights: dict[str, Tensor]
-    """Factor on each term in this step, schedule and balance included; the same on all workers."""
+    """Factor on each term in this step, with schedule and balance; the same on all workers."""
 
 
 def active_terms(settings: DistillSettings) -> tuple[str, ...]:
-    """Names of the terms that are built: those whose weight ever rises above 0."""
+    """Names of the terms with a weight above 0: only these are built."""
     return tuple(name for name in TERMS if settings.enabled and getattr(settings, name).weight > 0)
 
 
@@ -44,11 +44,10 @@ def needs_of(settings: DistillSettings) -> frozenset[Need]:
 
 
 class StudentLoss(nn.Module):
-    """Cross-entropy, the existence loss of networks with that branch, and the terms. Only terms whose weight ever rises
-    above 0 are built.
+    """Cross-entropy, the existence loss (for networks with that branch) and the terms with a weight above 0.
 
-    Adapters are its parameters; they train with the student and are no part of it. What `distill.balance` has measured
-    is in its buffers, so its `state_dict` belongs into the checkpoint.
+    Its parameters are the terms' adapters, which train with the student but are not part of it. Its buffers hold what
+    `distill.balance` has measured. So its `state_dict` must be saved in checkpoints.
 
     Args:
         distill: layers, terms and their weights.
@@ -85,7 +84,7 @@ class StudentLoss(nn.Module):
         class_weights[0] = training.background_weight
         if ignored_class:
             class_weights[-1] = training.ignored_class_weight
-        # Comes from the settings, so it is not part of the state.
+        # Made from the settings, so it need not be saved.
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def needs(self) -> frozenset[Need]:
@@ -97,10 +96,8 @@ class StudentLoss(nn.Module):
         student: NetworkOutput,
         labels: Tensor,
         answers: Mapping[str, Tensor],
+        workers: Workers,
         *,
-        all_reduce: Callable[[Tensor], Tensor],
-        world_size: int,
-        rank: int | None = None,
         progress: float = 0.0,
         existence: Tensor | None = None,
     ) -> StudentLossResult:
@@ -110,11 +107,9 @@ class StudentLoss(nn.Module):
             student: output for this worker's share of the batch.
             labels: (B, H, W) integers, 255 = ignored.
             answers: the teacher's, for the same views (`teacher_answers` or stored knowledge).
-            all_reduce: sum of a tensor over workers; called once, once more while `balance` measures, and by terms
-                that relate the images of the batch. The identity for one worker.
-            world_size: number of workers.
-            rank: number of this worker; needed by terms that relate images, when there are several workers.
-            progress: share of the training that is done, for weights that move over time.
+            workers: the processes that share the batch. `all_reduce` is called once, once more while `balance`
+                measures, and by terms that compare images of the batch with each other.
+            progress: share of the training that is done, 0 to 1, for weights that change over time.
             existence: (B, L) flags of lanes; needed by networks with an existence branch.
         """
         results = {"ce": cross_entropy(student.logits, labels, self.class_weights)}
@@ -124,44 +119,42 @@ class StudentLoss(nn.Module):
             results[EXISTENCE] = existence_loss(student.features[EXISTENCE], existence)
         for name, term in self.terms.items():
             if isinstance(term, RelationTerm):
-                if rank is None and world_size > 1:  # else every worker would take itself for the first
-                    raise ValueError(f"the term {name} relates images of all workers: pass rank to the student loss")
-                results[name] = term.related(student, answers, Workers(all_reduce, world_size, rank or 0))
+                results[name] = term.related(student, answers, workers)
             else:
                 results[name] = term(student, answers, labels)
-        values = _shares(results, all_reduce)
-        weights = self._weights(values, student, all_reduce, progress)
-        # DDP divides the summed gradients by the number of workers, hence the factor.
-        loss = world_size * values["ce"]
+        values = _shares(results, workers)
+        weights = self._weights(values, student, workers, progress)
+        # The factor undoes DDP's division of the summed gradients by the number of workers.
+        loss = workers.size * values["ce"]
         if EXISTENCE in values:
-            loss = loss + world_size * self._existence_weight * values[EXISTENCE]
+            loss = loss + workers.size * self._existence_weight * values[EXISTENCE]
         for name, weight in weights.items():
-            loss = loss + world_size * weight.to(values[name].dtype) * values[name]
+            loss = loss + workers.size * weight.to(values[name].dtype) * values[name]
         return StudentLossResult(loss, {name: value.detach() for name, value in values.items()}, weights)
 
     def _weights(
         self,
         values: Mapping[str, Tensor],
         student: NetworkOutput,
-        all_reduce: Callable[[Tensor], Tensor],
+        workers: Workers,
         progress: float,
     ) -> dict[str, Tensor]:
         scheduled = {name: scheduled_weight(getattr(self._distill, name), progress) for name in self.terms}
         if self.balance is None:
             return {name: values["ce"].new_tensor(weight) for name, weight in scheduled.items()}
         measured = {name: Measured(values[name], _anchor(self.terms[name], student)) for name in self.terms}
-        self.balance.measure(values["ce"], measured, all_reduce)
+        self.balance.measure(values["ce"], measured, workers.all_reduce)
         ratios = self.balance.ratios()
         return {name: weight * ratios[name] for name, weight in scheduled.items()}
 
 
-def _shares(results: Mapping[str, TermResult], all_reduce: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-    """This worker's share of each global value: local sums over global counts."""
+def _shares(results: Mapping[str, TermResult], workers: Workers) -> dict[str, Tensor]:
+    """This worker's share of each global value: its own sums divided by the counts of all workers."""
     counts = torch.cat([result.counts.detach().double() for result in results.values()])
-    totals = torch.split(all_reduce(counts), [len(result.counts) for result in results.values()])
+    totals = torch.split(workers.all_reduce(counts), [len(result.counts) for result in results.values()])
     shares: dict[str, Tensor] = {}
     for (name, result), total in zip(results.items(), totals, strict=True):
-        # Nothing counted anywhere: the sum is 0 as well, and stays attached.
+        # If the count is 0, the sum is 0 as well; it stays attached to the graph.
         shares[name] = (result.sums / torch.where(total > 0, total, 1).to(result.sums.dtype)).sum()
     return shares
 
@@ -172,7 +165,7 @@ def _anchor(term: nn.Module, student: NetworkOutput) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor) -> TermResult:
-    """Weighted cross-entropy: sum of weighted losses over valid pixels, and sum of their weights; each (1,)."""
+    """Weighted cross-entropy: sum of weighted losses over valid pixels, and sum of the weights; each (1,)."""
     if logits.shape[0] != labels.shape[0] or logits.shape[2:] != labels.shape[1:]:
         found = f"logits {tuple(logits.shape)}, labels {tuple(labels.shape)}"
         raise SettingError(

@@ -14,25 +14,25 @@ from intra_search.errors import SettingError
 
 Variant = Literal["textbook", "variance", "literal", "sketch"]
 SKETCH_EPS = 1e-10
-"""`small_num` of the author's sketch: absolute, so that features below about 1e-5 lose their higher orders."""
+"""`small_num` of the author's sketch. It is absolute: features below about 1e-5 lose their higher orders."""
 
 
 def region_moments(features: Tensor, masks: Tensor, orders: Sequence[int], *, variant: Variant = "textbook") -> Tensor:
     """Moments of every channel over the cells of every region: (B, R, K, C).
 
     Order 1 is the mean, 2 the population variance, r >= 3 the mean of ((x - mean) / sd)^r. A channel without variance
-    gives 0 for r >= 2, a region without cells gives 0. How sums are taken, and to what accuracy: `power_sums`.
+    gives 0 for r >= 2, a region without cells gives 0. `power_sums` says how sums are computed, and how accurately.
 
     Args:
         features: (B, C, h, w), any float type.
-        masks: (B, K, h, w), 0 or 1, or weights in 0..1 (`region_masks`); weighted means then.
+        masks: (B, K, h, w), 0 or 1, or weights in 0..1 (`region_masks`), which give weighted means.
         orders: distinct orders out of 1..6, in the order in which they are returned.
-        variant: "textbook" as above; "variance" divides by the variance where the textbook divides by sd, as the
-            paper's formula is printed; "literal" also lets the cells outside the region add (0 - mean)^r, as printed;
-            "sketch" divides by all cells instead of the region's and adds 1e-10 to the variance, as in the author's
-            posted sketch (what of it is known: the norm and the epsilon).
+        variant: "textbook" as above; "variance" divides by the variance where the textbook divides by sd, as printed
+            in the paper; "literal" also adds (0 - mean)^r for each cell outside the region, as printed; "sketch"
+            divides by the number of all cells, not of the region's, and adds 1e-10 to the variance, as in the author's
+            posted sketch (of which only these two details are known).
 
-    Returns float32 for "textbook" (float64 for float64 features); float64 for the others, whose units overflow.
+    Returns float32 for "textbook" (float64 for float64 features), float64 for the others, which overflow float32.
     """
     check_orders(orders)
     check_same_grid(features, masks)
@@ -49,7 +49,7 @@ def region_moments(features: Tensor, masks: Tensor, orders: Sequence[int], *, va
 
 
 def region_presence(masks: Tensor, orders: Sequence[int]) -> Tensor:
-    """Which regions have the moment: (B, R, K) bool. Order 1 needs one cell, higher orders two."""
+    """Which regions have a moment of each order: (B, R, K) bool. Order 1 needs one cell, higher orders two."""
     check_orders(orders)
     needed_R1 = torch.tensor([1 if order == 1 else 2 for order in orders], device=masks.device).unsqueeze(1)
     cells_B1K = (masks > 0).flatten(2).sum(dim=2).unsqueeze(1)
@@ -57,7 +57,7 @@ def region_presence(masks: Tensor, orders: Sequence[int]) -> Tensor:
 
 
 def check_orders(orders: Sequence[int]) -> None:
-    """Raises `SettingError` unless orders are distinct and within 1..6."""
+    """Raises `SettingError` unless the orders are distinct and within 1..6."""
     if not orders or len(set(orders)) != len(orders) or not set(orders) <= set(range(1, MAX_ORDER + 1)):
         raise SettingError(
             "orders", f"must be distinct and within 1..{MAX_ORDER}", list(orders), "the paper: [1, 2, 3]"
@@ -65,7 +65,7 @@ def check_orders(orders: Sequence[int]) -> None:
 
 
 def check_same_grid(features: Tensor, masks: Tensor) -> None:
-    """Raises `SettingError` unless masks lie on the features' cells."""
+    """Raises `SettingError` unless masks and features have the same images and the same height and width."""
     if features.dim() == 4 and masks.dim() == 4:
         if features.shape[0] == masks.shape[0] and features.shape[2:] == masks.shape[2:]:
             return
@@ -78,20 +78,20 @@ def check_same_grid(features: Tensor, masks: Tensor) -> None:
 
 
 def _textbook(features: Tensor, masks: Tensor, orders: Sequence[int], *, divisor: str) -> Tensor:
-    """Moments of the cells inside, central ones of order >= 3 divided by a power of "sd" or of "variance"."""
+    """Moments of the cells inside the region; those of order r >= 3 are divided by "sd"^r or "variance"^r."""
     mean_BKC, central, unit_C, varies_BKC, symmetric_BK = central_moments(features, masks, max(*orders, 2))
     variance_BKC = torch.where(varies_BKC, central[0], 1)
     divisor_BKC = variance_BKC.sqrt()
-    if divisor == "variance":  # not free of units: (x / unit)^r over (x / unit)^(2 r)
+    if divisor == "variance":  # (x / unit)^r over (x / unit)^(2 r): the unit does not cancel
         divisor_BKC = variance_BKC.double() * unit_C
-    # Odd orders of symmetric values are 0, and rounding must not reach the cosine, which would blow it up to length 1.
+    # Odd orders of symmetric values are 0. Rounding errors there would count fully: the cosine ignores lengths.
     skewed_BKC = varies_BKC & ~symmetric_BK.unsqueeze(2)
     mean_BKC, spread_BKC = mean_BKC.to(divisor_BKC.dtype), central[0] * unit_C.square()
     return _of_orders(orders, mean_BKC, spread_BKC, central[1:], divisor_BKC, varies_BKC, skewed_BKC)
 
 
 def _as_printed(features: Tensor, masks: Tensor, orders: Sequence[int], *, sketch: bool) -> Tensor:
-    """The formulas with M * F inside the brackets: cells outside the region enter as 0 - mean."""
+    """The formulas as printed, with M * F inside the brackets: a cell outside the region adds (0 - mean)^r."""
     x_BNC, masks_BKN = features.flatten(2).transpose(1, 2).double(), masks.flatten(2).double()
     num_cells = masks_BKN.shape[2]
     cells_BK1 = (masks_BKN > 0).sum(dim=2, keepdim=True).double()
@@ -112,8 +112,8 @@ def _of_orders(
     varies_BKC: Tensor,
     skewed_BKC: Tensor,
 ) -> Tensor:
-    """(B, R, K, C) of the mean, of the spread, and of the `higher` central moments, order 3 first, over the divisor to
-    the power of the order; 0 where the channel does not vary, or for odd orders is not skewed."""
+    """The asked-for orders, (B, R, K, C): mean, spread, and the `higher` central moments (order 3 first) divided by
+    divisor^order. 0 where the channel does not vary; odd orders are 0 where it is not skewed."""
     device = mean_BKC.device
     exponents = torch.arange(3, 3 + len(higher), device=device).view(-1, 1, 1, 1)
     moments = torch.cat([torch.stack([mean_BKC, spread_BKC]), higher / divisor_BKC**exponents])

@@ -1,7 +1,7 @@
-"""What a term needs of the teacher, and how the teacher answers.
+"""What terms need from the teacher (needs), and the teacher's answers.
 
-A need is a value: equal needs of many trials are answered once. An answer is a batch-first tensor under the need's
-key, so that it can be stored per view and stacked again into any batch.
+Needs can be compared: equal needs of several trials are answered once. An answer is a tensor under the need's key. Its
+first dimension is the image, so it can be stored per view and stacked again into any batch.
 """
 
 # B images, K classes, R orders, C channels, h w feature height and width
@@ -25,16 +25,16 @@ from intra_search.networks.output import NetworkOutput
 
 
 class StoredForm(NamedTuple):
-    """How an answer's floats are stored: multiplied by `scale`, then rounded to `dtype`; read back as float32."""
+    """How an answer's floats are stored: multiplied by `scale`, then rounded to `dtype`. They are read as float32."""
 
     dtype: torch.dtype = torch.float32
     scale: float = 1.0
-    """A power of two, so that it costs no precision."""
+    """A power of two, so that multiplying is exact."""
 
 
 HALF = StoredForm(torch.float16)
 HALF_OF_UNIT = StoredForm(torch.float16, 2.0**15)
-"""For values in -1..1, most of them small: softmax maps of some thousand cells would lie among float16's subnormals."""
+"""For values in -1..1. Unscaled, softmax maps over thousands of cells would be so small that float16 loses digits."""
 
 
 @dataclass(frozen=True)
@@ -44,58 +44,58 @@ class Need(ABC):
     @property
     @abstractmethod
     def key(self) -> str:
-        """Name of the answer; further answers lie below it, as in `<key>/present`."""
+        """Name of the answer. A need may have further answers, named like `<key>/present`."""
 
     @property
     def shared(self) -> Hashable:
-        """Needs of one class that agree in this are answered together, because they share work."""
+        """Needs of one class with equal `shared` are answered together, because they share work."""
         return self.key
 
     @property
     def stored_form(self) -> StoredForm:
-        """Float32 unless the answer is a map over positions: those make up nearly all bytes of a store."""
+        """Float32, except for answers over positions: those make up nearly all bytes of a store."""
         return StoredForm()
 
     @abstractmethod
     def answer(
         self, alike: Sequence["Need"], teacher: NetworkOutput, labels: Tensor, num_classes: int
     ) -> dict[str, Tensor]:
-        """Answers to all needs that are `alike` (this one included), under their keys."""
+        """Answers, by key, to all needs in `alike`: those with the same `shared`, this one included."""
 
 
 @torch.no_grad()
 def teacher_answers(
     needs: Iterable[Need], teacher_output: NetworkOutput, labels: Tensor, num_classes: int
 ) -> dict[str, Tensor]:
-    """Answers to all needs for one batch: detached, batch-first, float32 or bool, under or below `need.key`.
+    """Answers to all needs for one batch, by name: detached, batch first, float32 or bool.
 
-    A live teacher's answers are not rounded to their stored form: that would change a loss by less than 1e-3.
+    They are not rounded to their stored form, which would change a loss by less than 1e-3.
 
     Args:
-        needs: what the terms of all trials may ask; repeated needs are answered once.
-        teacher_output: of the teacher in eval mode, for the very views the student sees.
+        needs: what terms ask; repeated needs are answered once.
+        teacher_output: the output of the teacher in eval mode for exactly the views that the student sees.
         labels: (B, H, W) integers at the size of the views, 255 = ignored.
         num_classes: K.
 
     Raises `SettingError` for a feature that the teacher does not have.
     """
-    groups: dict[Hashable, list[Need]] = defaultdict(list)
+    together: dict[Hashable, list[Need]] = defaultdict(list)
     for need in sorted(set(needs), key=lambda need: need.key):
-        groups[type(need), need.shared].append(need)
+        together[type(need), need.shared].append(need)
     answers: dict[str, Tensor] = {}
-    for alike in groups.values():
+    for alike in together.values():
         for key, answer in alike[0].answer(alike, teacher_output, labels, num_classes).items():
             answers[key] = answer if answer.dtype == torch.bool else answer.float()
     return answers
 
 
 def belongs_to(name: str, key: str) -> bool:
-    """Whether an answer's name is a need's key, or lies below it as `<key>/present` does."""
+    """Whether an answer's name is a need's key, or begins with it like `<key>/present`."""
     return key in (name, name.rpartition("/")[0])
 
 
 def answer_of(answers: Mapping[str, Tensor], key: str) -> Tensor:
-    """One answer, or a `KnowledgeError` that lists what is there."""
+    """One answer. Raises a `KnowledgeError` that lists the known names."""
     if key not in answers:
         known = ", ".join(sorted(answers)) or "nothing"
         raise KnowledgeError("knowledge", f"must hold {key!r}", known, "answer the needs of this trial's terms")
@@ -103,7 +103,7 @@ def answer_of(answers: Mapping[str, Tensor], key: str) -> Tensor:
 
 
 def check_layer(network: str, layer: str, known: Iterable[str], setting: str = "distill.layers") -> None:
-    """Raises `SettingError`, listing the features that exist, for an unknown one."""
+    """Raises a `SettingError` that lists the network's features, for an unknown one."""
     names = list(known)
     if layer not in names:
         remedy = f"the {network}'s features are: {', '.join(names)}"
@@ -111,7 +111,7 @@ def check_layer(network: str, layer: str, known: Iterable[str], setting: str = "
 
 
 def feature_of(teacher: NetworkOutput, layer: str) -> Tensor:
-    """A named feature of the teacher in full precision, or a `SettingError` that lists the known ones."""
+    """A named feature of the teacher in full precision. Raises a `SettingError` that lists the known ones."""
     check_layer("teacher", layer, teacher.features)
     return full_precision(teacher.features[layer])
 
@@ -144,7 +144,7 @@ class RegionForm:
 
 @dataclass(frozen=True)
 class GraphNeed(Need):
-    """Affinity graph of one moment order: `key` (B, K, K) and `present_key` (B, K) bool."""
+    """Affinity graph of one moment order: answers `key` (B, K, K) and `present_key` (B, K) bool."""
 
     layer: str
     order: int
@@ -180,7 +180,7 @@ class GraphNeed(Need):
 class MapNeed(Need):
     """Attention map at the teacher's own size: (B, h, w). The student's map is resized to it.
 
-    A finished map is stored, and not the energies before the softmax, because it lies in 0..1 whatever the features.
+    The finished map is stored, not the energies before the softmax: it lies in 0..1 for all features.
     """
 
     layer: str
@@ -205,8 +205,8 @@ class MapNeed(Need):
 class LogitsNeed(Need):
     """Logits averaged over stride x stride pixels: (B, K, H / stride, W / stride).
 
-    All classes are stored, not the top k with a log-sum-exp: CWD normalises a class over all positions, DIST correlates
-    all classes and pixels, and KD's divergence needs the student's probability of every class the teacher gave any.
+    All classes are stored, not only the k most probable: CWD normalises a class over all positions, DIST correlates all
+    classes and pixels, and KD compares the probabilities of all classes.
     """
 
     stride: int = 1
@@ -230,7 +230,7 @@ class LogitsNeed(Need):
 
 @dataclass(frozen=True)
 class FeatureNeed(Need):
-    """A whole feature map: (B, C, h, w). The largest answer there is; a live teacher is often cheaper."""
+    """A whole feature map: (B, C, h, w). The largest kind of answer; a live teacher is often cheaper."""
 
     layer: str
 

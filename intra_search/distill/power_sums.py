@@ -1,15 +1,15 @@
-"""Central moments of regions: sums of powers, in the two ways that pay.
+"""Central moments of regions from sums of powers, in one of two ways.
 
-Hard masks: one pass over the features sums the powers of (x - shift) over groups of cells, each group shifted by its
-own mean in float32, and the few groups are merged into regions. A shift per group is at least as fine as one per
-region, so nothing cancels, whatever the ratio of mean to spread.
+Hard masks (0 or 1): one float32 pass over the features sums powers of (x - shift) over each fragment, and the few
+fragments are then added up to regions. The shift is the fragment's own mean, so no large numbers cancel, whatever the
+ratio of mean to spread.
 
-Weights, or masks so ragged that groups do not pay: matrix products of masks and powers in float64 around the mean of
-each channel. There |mean - channel mean| / sd enters to the power of the order.
+Soft masks, or masks so ragged that there are too many fragments: matrix products of masks and powers, in float64 and
+shifted by the mean of each channel. Rounding errors there grow as (|mean - channel mean| / sd)^order.
 """
 
 # B images, K classes, C channels, h w feature height and width, N = h w cells, M = B N cells of the batch,
-# G groups of cells, P pairs (group, region that holds it), Q = B K regions, J powers
+# F fragments, P pairs (fragment, region that holds it), Q = B K regions, J powers
 
 from math import comb
 from typing import Any, NamedTuple
@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from intra_search.distill.cell_groups import CellGroups, group_cells
+from intra_search.distill.fragments import Fragments, fragments_of
 
 CELLS_PER_CHUNK = 512
-"""Cells handled at a time, so that powers stay in the processor's cache; a GPU takes all at once."""
+"""Cells handled at a time, so that their powers fit the processor's cache; a GPU takes all cells at once."""
 MAX_ORDER = 6
 BINOMIALS = torch.tensor([[comb(order, j) for j in range(MAX_ORDER + 1)] for order in range(MAX_ORDER + 1)])
 PAYING_SHARE = 8
-"""Groups pay as long as there are at least so many cells per pair of group and region."""
+"""Fragments are used where there are at least this many cells per pair of fragment and region: they are faster then."""
 
 
 class CentralMoments(NamedTuple):
@@ -36,20 +36,20 @@ class CentralMoments(NamedTuple):
     central: Tensor
     """E[((x - mean) / unit)^r] for r = 2, 3, ..., R: (R - 1, B, K, C)."""
     unit: Tensor
-    """(C,): a power of two near the largest feature of the channel, so that no power leaves float32."""
+    """(C,): a power of two near the channel's largest feature, so that no power overflows float32."""
     varies: Tensor
-    """(B, K, C) bool: the variance is more than rounding, and large enough to divide by."""
+    """(B, K, C) bool: the variance is more than rounding error, and large enough to divide by."""
     symmetric: Tensor
-    """(B, K) bool: regions of exactly two cells, which lie symmetric about their mean."""
+    """(B, K) bool: the region has exactly two cells, which lie at equal distances from their mean."""
 
 
 def central_moments(features: Tensor, masks: Tensor, highest: int) -> CentralMoments:
     """Moments up to order `highest` >= 2 of (B, C, h, w) features, float32 or 64, over (B, K, h, w) masks."""
     masks_BKN = masks.flatten(2)
     if not bool((masks_BKN * (1 - masks_BKN)).any()):
-        groups = group_cells(masks_BKN)
-        if len(groups.pair_group) * PAYING_SHARE <= features.shape[0] * masks_BKN.shape[2]:
-            return _moments_of_groups(features, groups, masks.shape[1], highest)
+        fragments = fragments_of(masks_BKN)
+        if len(fragments.pair_fragment) * PAYING_SHARE <= features.shape[0] * masks_BKN.shape[2]:
+            return _moments_of_fragments(features, fragments, masks.shape[1], highest)
     return _moments_by_products(features, masks_BKN, highest)
 
 
@@ -71,7 +71,7 @@ def shifted(zeroth: Tensor, sums_J: Tensor, centre: Tensor) -> Tensor:
     """
     highest, shape = len(sums_J), centre.shape
     sums_J = torch.cat([zeroth.expand_as(centre).unsqueeze(0), sums_J])
-    # Row 0 is what stands where j > r, row i + 1 is (-centre)^i.
+    # Row 0 is the 0 for j > r, row i + 1 is (-centre)^i.
     zero_and_one = torch.stack([torch.zeros_like(centre), torch.ones_like(centre)])
     rows = torch.cat([zero_and_one, powers(-centre, highest)])
     order_R1, j_J = torch.arange(2, highest + 1).unsqueeze(1), torch.arange(highest + 1)
@@ -82,7 +82,7 @@ def shifted(zeroth: Tensor, sums_J: Tensor, centre: Tensor) -> Tensor:
 
 
 def rounding(dtype: torch.dtype) -> float:
-    """Variance below this share of the mean square around the shift is rounding of a constant channel."""
+    """A channel counts as constant when its variance is below this share of its mean square around the shift."""
     return 500 * torch.finfo(dtype).eps
 
 
@@ -101,25 +101,25 @@ def _moments_by_products(features: Tensor, masks_BKN: Tensor, highest: int) -> C
     return CentralMoments(mean_BKC, central, x_BNC.new_ones(x_BNC.shape[2]), varies_BKC, two_cells_BK)
 
 
-def _moments_of_groups(features: Tensor, groups: CellGroups, num_classes: int, highest: int) -> CentralMoments:
+def _moments_of_fragments(features: Tensor, fragments: Fragments, num_classes: int, highest: int) -> CentralMoments:
     num_images, channels = features.shape[:2]
     num_regions = num_images * num_classes
     values = features.detach()
     unit_C = _power_of_two(torch.maximum(values.amax(dim=(0, 2, 3)), -values.amin(dim=(0, 2, 3))))
-    sums_JGC, shift_GC = _GroupSums.apply(features, groups, unit_C, highest)
-    cells_P1 = groups.num_cells[groups.pair_group].unsqueeze(1).to(features.dtype)
+    sums_JFC, shift_FC = _FragmentSums.apply(features, fragments, unit_C, highest)
+    cells_P1 = fragments.num_cells[fragments.pair_fragment].unsqueeze(1).to(features.dtype)
 
     def over_regions(values_PX: Tensor) -> Tensor:
         zeros_QX = values_PX.new_zeros(*values_PX.shape[:-2], num_regions, values_PX.shape[-1])
-        return zeros_QX.index_add(-2, groups.pair_region, values_PX)
+        return zeros_QX.index_add(-2, fragments.pair_region, values_PX)
 
     cells_Q1 = over_regions(cells_P1.double())
     share_Q1 = 1 / cells_Q1.clamp_min(1)
-    sums_JPC = sums_JGC.index_select(1, groups.pair_group)
-    # Only the mean itself, and its distance from a group's shift, need float64: all after it are small numbers.
-    shift_PC = shift_GC[groups.pair_group].double()
+    sums_JPC = sums_JFC.index_select(1, fragments.pair_fragment)
+    # Only the mean and its distance from a fragment's shift need float64: all later numbers are small.
+    shift_PC = shift_FC[fragments.pair_fragment].double()
     mean_QC = over_regions(sums_JPC[0] * unit_C.double() + cells_P1 * shift_PC) * share_Q1
-    offset_PC = ((mean_QC[groups.pair_region] - shift_PC) / unit_C).to(features.dtype)
+    offset_PC = ((mean_QC[fragments.pair_region] - shift_PC) / unit_C).to(features.dtype)
     share_Q1 = share_Q1.to(features.dtype)
     central = over_regions(shifted(cells_P1, sums_JPC, offset_PC)) * share_Q1
     around_shift_QC = over_regions(sums_JPC[1].detach() + cells_P1 * offset_PC.detach().square()) * share_Q1
@@ -146,7 +146,7 @@ def _smallest_variance(dtype: torch.dtype, highest: int) -> float:
 
 
 class _Powers(torch.autograd.Function):
-    """By hand, because autograd of `cumprod` divides by x, which may be 0, and takes three times as long."""
+    """The gradient is written by hand: that of `cumprod` divides by x, which may be 0, and takes 3 times as long."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, highest: int) -> Tensor:
@@ -162,7 +162,7 @@ class _Powers(torch.autograd.Function):
 
 
 def _by_doubling(x: Tensor, highest: int) -> Tensor:
-    """Powers 1 .. J from those below: three products for six orders, a third of the time of `torch.cumprod`."""
+    """Powers 1 .. J, each made from lower ones: 3 products for 6 powers, in a third of the time of `torch.cumprod`."""
     powers_J = x.new_empty(highest, *x.shape)
     powers_J[0], done = x, 1
     while done < highest:
@@ -179,57 +179,59 @@ def _times_order(gradient_J: Tensor) -> Tensor:
 
 
 def _slope_(factors_J: Tensor, powers_J: Tensor) -> Tensor:
-    """f1 + f2 x + f3 x^2 + ..., the powers without the last; writes into the factors."""
+    """f1 + f2 x + f3 x^2 + ... from x, x^2, ...; overwrites the factors."""
     factors_J[1:].mul_(powers_J)
     return factors_J.sum(dim=0)
 
 
-class _GroupSums(torch.autograd.Function):
-    """Sums over each group of ((x - shift) / unit)^j, j = 1 .. J, and the shift: the group's mean, up to rounding.
+class _FragmentSums(torch.autograd.Function):
+    """Sums over each fragment of ((x - shift) / unit)^j, j = 1 .. J, and the shift: the fragment's (rounded) mean.
 
-    The shift is a constant to autograd: what is made of the sums does not depend on it. By hand, because the chain of
-    powers would keep a copy of the features for each; this keeps one, as rows, and recomputes.
+    Autograd takes the shift for a constant: the moments made from the sums do not depend on it. The gradient is written
+    by hand, because autograd would keep a copy of the features for each power; this keeps one and recomputes powers.
     """
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, groups: CellGroups, unit_C: Tensor, highest: int) -> tuple[Tensor, Tensor]:
-        rows_MC, group_of_cell = _rows(features), groups.group_of_cell
-        zeros_GC = rows_MC.new_zeros(len(groups.num_cells), rows_MC.shape[1])
-        shift_GC = zeros_GC.index_add(0, group_of_cell, rows_MC) / groups.num_cells.to(rows_MC.dtype).unsqueeze(1)
-        sums_JGC = rows_MC.new_zeros(highest, *zeros_GC.shape)
-        distances = _Distances(rows_MC, group_of_cell, shift_GC, unit_C)
+    def forward(
+        ctx: Any, features: Tensor, fragments: Fragments, unit_C: Tensor, highest: int
+    ) -> tuple[Tensor, Tensor]:
+        rows_MC, fragment_of_cell = _rows(features), fragments.fragment_of_cell
+        zeros_FC = rows_MC.new_zeros(len(fragments.num_cells), rows_MC.shape[1])
+        shift_FC = zeros_FC.index_add(0, fragment_of_cell, rows_MC) / fragments.num_cells.to(rows_MC.dtype).unsqueeze(1)
+        sums_JFC = rows_MC.new_zeros(highest, *zeros_FC.shape)
+        distances = _Distances(rows_MC, fragment_of_cell, shift_FC, unit_C)
         for chunk in _chunks(rows_MC):
-            sums_JGC.index_add_(1, group_of_cell[chunk], _by_doubling(distances.of(chunk), highest))
-        ctx.save_for_backward(rows_MC, group_of_cell, shift_GC, unit_C)
+            sums_JFC.index_add_(1, fragment_of_cell[chunk], _by_doubling(distances.of(chunk), highest))
+        ctx.save_for_backward(rows_MC, fragment_of_cell, shift_FC, unit_C)
         ctx.shape, ctx.is_contiguous = features.shape, features.is_contiguous()
-        ctx.mark_non_differentiable(shift_GC)
-        return sums_JGC, shift_GC
+        ctx.mark_non_differentiable(shift_FC)
+        return sums_JFC, shift_FC
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient_JGC: Tensor, _shift: Tensor) -> tuple[Tensor | None, ...]:
-        rows_MC, group_of_cell, shift_GC, unit_C = ctx.saved_tensors
-        factors_JGC = _times_order(gradient_JGC / unit_C)
+    def backward(ctx: Any, gradient_JFC: Tensor, _shift: Tensor) -> tuple[Tensor | None, ...]:
+        rows_MC, fragment_of_cell, shift_FC, unit_C = ctx.saved_tensors
+        factors_JFC = _times_order(gradient_JFC / unit_C)
         result_MC = torch.empty_like(rows_MC)
-        distances = _Distances(rows_MC, group_of_cell, shift_GC, unit_C)
+        distances = _Distances(rows_MC, fragment_of_cell, shift_FC, unit_C)
         for chunk in _chunks(rows_MC):
-            factors_JnC = factors_JGC.index_select(1, group_of_cell[chunk])
-            result_MC[chunk] = _slope_(factors_JnC, _by_doubling(distances.of(chunk), len(factors_JGC) - 1))
+            factors_JnC = factors_JFC.index_select(1, fragment_of_cell[chunk])
+            result_MC[chunk] = _slope_(factors_JnC, _by_doubling(distances.of(chunk), len(factors_JFC) - 1))
         return _images(result_MC, ctx.shape, contiguous=ctx.is_contiguous), None, None, None
 
 
 class _Distances:
     """(x - shift) / unit of a chunk of cells."""
 
-    def __init__(self, rows_MC: Tensor, group_of_cell: Tensor, shift_GC: Tensor, unit_C: Tensor) -> None:
+    def __init__(self, rows_MC: Tensor, fragment_of_cell: Tensor, shift_FC: Tensor, unit_C: Tensor) -> None:
         self._rows_MC = rows_MC
-        self._group_of_cell = group_of_cell
-        # Dividing by a power of two is exact, so x / unit - shift / unit is the same number.
-        self._minus_shift_GC = -shift_GC / unit_C
+        self._fragment_of_cell = fragment_of_cell
+        # Dividing by a power of two is exact, so x / unit - shift / unit gives the same number.
+        self._minus_shift_FC = -shift_FC / unit_C
         self._scale_C = 1 / unit_C
 
     def of(self, chunk: slice) -> Tensor:
-        minus_shift = self._minus_shift_GC.index_select(0, self._group_of_cell[chunk])
+        minus_shift = self._minus_shift_FC.index_select(0, self._fragment_of_cell[chunk])
         return minus_shift.addcmul_(self._rows_MC[chunk], self._scale_C)
 
 
@@ -247,7 +249,7 @@ def _images(rows_MC: Tensor, shape: torch.Size, *, contiguous: bool) -> Tensor:
     """The inverse of `_rows`, contiguous or channels-last."""
     num_images, channels, height, width = shape
     if contiguous:
-        # Transposed in two dimensions, then by whole rows: three times faster than torch's copy in four dimensions.
+        # Transpose in two dimensions, then copy whole rows: three times faster than torch's copy in four dimensions.
         images_CBhw = rows_MC.t().contiguous().view(channels, num_images, height, width)
         return images_CBhw.transpose(0, 1).contiguous()
     return rows_MC.view(num_images, height, width, channels).permute(0, 3, 1, 2)

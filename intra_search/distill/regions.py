@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from intra_search.errors import SettingError
+from intra_search.scenes.labels import IGNORED
 
-IGNORED = 255
 Resize = Literal["max", "bilinear", "nearest"]
 WORDS = ((torch.uint8, 8), (torch.int16, 15), (torch.int32, 31), (torch.int64, 62))
-"""Types by the classes that one word holds: the bits that are free of a sign."""
+"""Integer types for words, and how many classes (bits, without the sign) each holds."""
 
 
 def region_masks(
@@ -25,22 +25,22 @@ def region_masks(
     background: bool = True,
     resize: Resize = "max",
 ) -> Tensor:
-    """Which cells of a feature map belong to which class's region: (B, K, h, w) float32, 0 and 1 unless `soft`.
+    """Which cells of a feature map belong to the region of each class: (B, K, h, w) float32, 0 or 1 unless `soft`.
 
     A pixel belongs to region k if any pixel of class k lies in the `kernel_size` box around it (the paper's averaging
-    kernel followed by "> 0"; nothing lies beyond the border). Ignored pixels are removed after growing. A cell belongs
-    if any pixel that `resize` reads for it does.
+    kernel followed by "> 0"; there are no pixels beyond the border). Ignored pixels are removed after growing. A cell
+    belongs to a region if any pixel that `resize` reads for the cell does.
 
     Args:
         labels: (B, H, W) integer class indices; 255 is ignored, other values outside 0..K-1 belong to no region.
         num_classes: K.
         kernel_size: odd side of the box in label pixels.
         size: (h, w) of the feature map.
-        soft: weigh a pixel by the share of the box that has the class, in 0..1, as the author's sketch does. Needs
+        soft: a pixel's value is the share of its box that has the class, in 0..1, as in the author's sketch. Needs
             memory for (B, K, H, W) floats.
-        background: whether class 0 has a region; else its mask is empty.
-        resize: from pixels to cells: "max" over the adaptive pooling window (a thin line keeps its cells), "bilinear"
-            between the pixels around the cell's centre, "nearest" the pixel at the cell's centre.
+        background: whether class 0 has a region; if not, its mask is empty.
+        resize: which pixels a cell reads: "max" its window of adaptive pooling (a thin line keeps its cells),
+            "bilinear" the pixels around its centre, "nearest" the pixel at its centre.
     """
     check_labels(labels)
     check_kernel_size(kernel_size)
@@ -62,13 +62,13 @@ def check_labels(labels: Tensor) -> None:
 
 
 def check_kernel_size(kernel_size: int) -> None:
-    """Raises `SettingError` unless the kernel has a centre."""
+    """Raises `SettingError` unless the kernel size is odd and positive."""
     if kernel_size < 1 or kernel_size % 2 == 0:
         raise SettingError("kernel_size", "must be odd and >= 1", kernel_size, "the paper takes 5, the sketch 11")
 
 
 def _hard_masks(labels: Tensor, num_classes: int, kernel_size: int, size: tuple[int, int], resize: Resize) -> Tensor:
-    # One bit per class: growing and resizing are ORs over windows, for all classes of a word in one operation.
+    # One bit per class: growing and resizing are ORs over windows, which handle all classes of a word at once.
     words_BSHW = _class_words(labels, num_classes)
     reach = kernel_size // 2
     words_BSHW = nn.functional.pad(words_BSHW, (reach, reach, reach, reach))
@@ -94,11 +94,11 @@ def _soft_masks(labels: Tensor, num_classes: int, kernel_size: int, size: tuple[
 
 
 def _class_words(labels: Tensor, num_classes: int) -> Tensor:
-    """(B, S, H, W) of the narrowest type that holds all classes: bit k % n of word k // n says that the label is k."""
+    """(B, S, H, W): bit k % n of word k // n is set where the label is k; n bits per word, of the smallest type."""
     word, bits = next((narrow for narrow in WORDS if num_classes <= narrow[1]), WORDS[-1])
     class_K = torch.arange(num_classes, device=labels.device)
     num_words = -(-num_classes // bits)
-    # One row more, of zeros, for labels that name no class.
+    # One more row, of zeros, for labels that are no class.
     words_KS = torch.zeros(num_classes + 1, num_words, dtype=word, device=labels.device)
     words_KS[class_K, class_K // bits] = (1 << (class_K % bits)).to(word)
     index_BHW = labels.int()
@@ -118,21 +118,21 @@ def _windows(resize: Resize, length: int, cells: int, device: torch.device) -> t
     cell = torch.arange(cells, device=device)
     if resize == "max":  # adaptive pooling: from floor(i L / n) to ceil((i + 1) L / n)
         return cell * length // cells, ((cell + 1) * length + cells - 1) // cells, -(-length // cells)
-    # Twice the centre in pixels, less the half pixel, is ((2 i + 1) L - n) / n: exact in integers.
+    # Cell i's centre is ((2 i + 1) L - n) / (2 n) pixels from the first pixel's centre; whole numbers keep it exact.
     if resize == "nearest":
         start = ((2 * cell + 1) * length) // (2 * cells)
         return start, start + 1, 1
     offset = ((2 * cell + 1) * length - cells).clamp_min(0)
     start = offset // (2 * cells)
-    between = (offset % (2 * cells) > 0).long()  # on a pixel's centre the next pixel has weight 0
+    between = (offset % (2 * cells) > 0).long()  # a cell centred on a pixel's centre reads that pixel alone
     return start, (start + 1 + between).clamp_max(length), 1
 
 
 def _box_or(words: Tensor, kernel_size: int, dim: int) -> Tensor:
-    """OR over every window of `kernel_size` along one dimension, which gets shorter by kernel_size - 1."""
+    """OR over every window of `kernel_size` along one dimension, which becomes shorter by kernel_size - 1."""
     span = 1
     while span < kernel_size:
-        step = min(span, kernel_size - span)  # spans may overlap: OR does not mind
+        step = min(span, kernel_size - span)  # spans may overlap: an OR is the same
         words = words.narrow(dim, 0, words.shape[dim] - step) | words.narrow(dim, step, words.shape[dim] - step)
         span += step
     return words
@@ -141,8 +141,8 @@ def _box_or(words: Tensor, kernel_size: int, dim: int) -> Tensor:
 def _window_or(words: Tensor, starts: Tensor, ends: Tensor, dim: int, shortest: int) -> Tensor:
     """OR over windows [start, end) along one dimension, whose lengths differ by at most one.
 
-    Every window is the union of two spans of length 2^j, the longest that fits the `shortest` window: as in a sparse
-    table for range queries.
+    Every window is the union of two spans of length 2^j, where 2^j is the longest that fits the `shortest` window (as
+    in a sparse table for range queries).
     """
     span = 1 << (shortest.bit_length() - 1)
     words = _box_or(words, span, dim)

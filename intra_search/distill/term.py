@@ -1,4 +1,4 @@
-"""The contract of a term, one loss on what student and teacher say about the same view."""
+"""What a term is: one loss that compares student and teacher on the same view."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from intra_search.networks.output import NetworkOutput
 
 
 class TermContext(NamedTuple):
-    """What a term must know of the two networks beside its settings."""
+    """What a term must know about the two networks."""
 
     num_classes: int
     student_channels: Mapping[str, int]
@@ -25,10 +25,10 @@ class TermContext(NamedTuple):
 
 
 class TermResult(NamedTuple):
-    """Sums and counts of the averages that make up a term: its value is the sum of `sums / counts`.
+    """Sums and counts of the averages that a term adds up: its value is the sum of `sums / counts`.
 
-    Both are (P,), one entry per average (per layer pair, for terms on features), so that sums and counts can be added
-    over workers before they are divided. `sums` is attached to the student; an entry without anything to count is 0.
+    Both are (P,), one entry per average (for terms on features: per layer pair). Sums and counts are added over workers
+    first and divided then. `sums` is attached to the student. Where the count is 0, the sum is 0.
     """
 
     sums: Tensor
@@ -36,10 +36,10 @@ class TermResult(NamedTuple):
 
 
 class Term(nn.Module, ABC):
-    """One loss. Trainable parts (adapters) are its parameters; a subclass is listed in the table `TERMS`."""
+    """One loss. Its parameters are trained with the student (adapters). Subclasses are listed in `TERMS`."""
 
     anchor: str = "logits"
-    """The deepest student feature that the term's gradient passes, where `balance` compares it with the task loss."""
+    """The student feature nearest to the output that the term reads: `balance` compares gradients there."""
 
     def __init__(self, settings: DistillSettings, context: TermContext) -> None:
         super().__init__()
@@ -49,14 +49,14 @@ class Term(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def needs_of(cls, settings: DistillSettings) -> tuple[Need, ...]:
-        """What the term asks of the teacher under these settings."""
+        """What the term asks of the teacher with these settings."""
 
     @abstractmethod
     def forward(self, student: NetworkOutput, answers: Mapping[str, Tensor], labels: Tensor) -> TermResult:
         """Compares the student with the teacher's answers on one batch; labels (B, H, W), 255 = ignored."""
 
     def _checked_pairs(self) -> tuple[tuple[str, str, float], ...]:
-        """`distill.layers` with their weights. Raises `SettingError` for an unknown feature, or when there is none."""
+        """`distill.layers` with weights above 0. Raises `SettingError` for an unknown feature, or if there are none."""
         pairs = self.settings.weighted_layers
         for student_layer, teacher_layer, _ in pairs:
             check_layer("student", student_layer, self.context.student_channels)
@@ -66,8 +66,8 @@ class Term(nn.Module, ABC):
             raise SettingError("distill.layers", rule, "none", "add a pair, or give those terms weight 0")
         return pairs
 
-    def _check_neighbours(self) -> None:
-        """Raises `SettingError` unless `distill.layers` has two pairs that count."""
+    def _check_two_pairs(self) -> None:
+        """Raises `SettingError` unless `distill.layers` has two pairs with a weight above 0."""
         found = len(self.settings.weighted_layers)
         if found < 2:
             rule = "must hold two pairs of weight above 0 for a term on neighbouring layers"
@@ -79,7 +79,7 @@ class Term(nn.Module, ABC):
 
 
 class LayerTerm(Term):
-    """A term on the pairs of `distill.layers`."""
+    """A term on the layer pairs of `distill.layers`."""
 
     def __init__(self, settings: DistillSettings, context: TermContext) -> None:
         super().__init__(settings, context)
@@ -87,12 +87,12 @@ class LayerTerm(Term):
         self.anchor = self._deepest(tuple(student_layer for student_layer, _, _ in self.pairs))
 
 
-class NeighbourTerm(LayerTerm):
-    """A term on consecutive pairs of `distill.layers`."""
+class ConsecutiveLayersTerm(LayerTerm):
+    """A term on two consecutive layer pairs of `distill.layers` at a time."""
 
     def __init__(self, settings: DistillSettings, context: TermContext) -> None:
         super().__init__(settings, context)
-        self._check_neighbours()
+        self._check_two_pairs()
 
 
 class RelatedBatch(NamedTuple):
@@ -102,12 +102,12 @@ class RelatedBatch(NamedTuple):
     """(B of all workers, ...): gradient flows to this worker's own images only."""
     teacher: Tensor
     own: slice
-    """Where this worker's images are."""
+    """This worker's images."""
     weight: float
-    """Of the layer pair."""
+    """Weight of the layer pair."""
 
     def averaged(self, gap_B: Tensor, factor: float = 1.0) -> TermResult:
-        """Mean over images of `gap_B`, which holds those of all workers, times `factor` and the pair's weight."""
+        """Mean over the images of all workers of `gap_B`, times `factor` and the pair's weight."""
         count = gap_B.new_full((1,), self.own.stop - self.own.start).detach()
         return TermResult(factor * self.weight * own_share(gap_B, self.own).reshape(1), count)
 
@@ -119,7 +119,7 @@ class RelationTerm(LayerTerm):
         return self.related(student, answers, ALONE)
 
     def related(self, student: NetworkOutput, answers: Mapping[str, Tensor], workers: Workers) -> TermResult:
-        """As `forward`, with the images of all workers."""
+        """Like `forward`, but compares the images of all workers."""
         batches = []
         for student_layer, teacher_layer, weight in self.pairs:
             own_B = self.embedding(student.features[student_layer])
@@ -143,19 +143,19 @@ class RelationTerm(LayerTerm):
 
     @abstractmethod
     def embedding(self, features: Tensor) -> Tensor:
-        """What is compared of each image: (B, C, h, w) to (B, ...)."""
+        """The embedding of each image, which is compared with those of others: (B, C, h, w) to (B, ...)."""
 
     @abstractmethod
     def gap(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """(B,) from the embeddings of all images."""
+        """(B,): the gap between student and teacher at each image, from the embeddings of all images."""
 
 
 def per_image(values_B: Tensor, weight: float = 1.0) -> TermResult:
-    """A plain mean over images, as one sum and count."""
+    """Mean over images, as one sum and one count."""
     count = values_B.new_full((1,), len(values_B)).detach()
     return TermResult(weight * values_B.sum().reshape(1), count)
 
 
 def joined(results: list[TermResult]) -> TermResult:
-    """The averages of several results side by side."""
+    """The averages of several results in one."""
     return TermResult(torch.cat([result.sums for result in results]), torch.cat([result.counts for result in results]))

@@ -1,4 +1,4 @@
-"""Weights of terms over time, and in units of the task's gradient."""
+"""Weights of terms: how they change over time, and how they are scaled by the task's gradient."""
 
 import logging
 import math
@@ -14,11 +14,11 @@ from intra_search.errors import SettingError
 logger = logging.getLogger(__name__)
 
 MAX_RATIO = 1e8
-"""A term whose gradient is rounding (all regions alike, say) would otherwise be blown up to the task's."""
+"""Limits the factor of a term whose gradient is only rounding error (for example if all regions are alike)."""
 
 
 def scheduled_weight(settings: TermSettings, progress: float) -> float:
-    """Weight of a term when `progress`, 0 to 1, of the training is done."""
+    """Weight of a term when the share `progress`, 0 to 1, of the training is done."""
     if settings.schedule == "warmup":
         return settings.weight * min(1.0, progress / settings.ramp)
     if settings.schedule == "cosine":
@@ -27,18 +27,18 @@ def scheduled_weight(settings: TermSettings, progress: float) -> float:
 
 
 class Measured(NamedTuple):
-    """A term's value and the student feature where its gradient is compared with the task's."""
+    """A term's value, and the student feature at which its gradient is compared with the task's."""
 
     value: Tensor
     anchor: Tensor
 
 
 class GradientBalance(nn.Module):
-    """Ratios |gradient of the task loss| / |gradient of the term|, both at the term's own student feature.
+    """Ratios |gradient of the task loss| / |gradient of the term|, both at the term's student feature.
 
-    Squared norms are summed over workers and over the first `num_steps` training steps; after them the ratios stay.
-    Already the first step uses its own measurement. The sums are buffers, so that a resumed training goes on with
-    them. It costs one backward pass from loss to feature per term while it measures, and nothing afterwards.
+    Squared norms are summed over workers and over the first `num_steps` training steps; then the ratios stay as they
+    are. The first step already uses its own measurement. The sums are buffers, so a resumed training keeps them. While
+    measuring, each term costs a backward pass from the losses to the feature; afterwards nothing.
     """
 
     squares: Tensor
@@ -56,11 +56,11 @@ class GradientBalance(nn.Module):
         """Adds one training step's gradients; does nothing in evaluation or when all steps are measured.
 
         Args:
-            task: this worker's share of the task loss, attached.
-            terms: by name, as given at construction.
+            task: this worker's share of the task loss, attached to the graph.
+            terms: by the names given at construction.
             all_reduce: sum over workers; called once while measuring.
         """
-        # The count sits on the device; it is only read while measuring, to spare the later steps the wait.
+        # The count lies on the device. It is read only while measuring, since reading makes the GPU wait.
         if not (self._may_measure and self.training and torch.is_grad_enabled()):
             return
         self._may_measure = int(self.steps) < self._num_steps
@@ -75,7 +75,7 @@ class GradientBalance(nn.Module):
             logger.info("Weights in units of the task's gradient after %d steps: %s", self._num_steps, text)
 
     def ratios(self) -> dict[str, Tensor]:
-        """By name; 1 for a term that had no gradient yet."""
+        """Ratios by name; 1 for a term that has had no gradient yet."""
         task_T, terms_T = self.squares
         ratio_T = torch.where(terms_T > 0, task_T / torch.where(terms_T > 0, terms_T, 1), 1).sqrt()
         return dict(zip(self._names, ratio_T.clamp_max(MAX_RATIO).unbind(), strict=True))

@@ -1,4 +1,4 @@
-"""The workers that share a batch, as losses see them."""
+"""The processes that share each batch of a training."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,20 +7,22 @@ import torch
 from torch import Tensor
 
 
-def _alone(tensor: Tensor) -> Tensor:
+def _unchanged(tensor: Tensor) -> Tensor:
     return tensor
 
 
 class Workers(NamedTuple):
-    """How many processes share the global batch, and how they add tensors up."""
+    """The processes that share a training's batches, seen from one of them."""
 
-    all_reduce: Callable[[Tensor], Tensor] = _alone
-    """Sum of a tensor over workers; all must call it alike."""
-    world_size: int = 1
-    rank: int = 0
+    rank: int
+    """Number of this process, 0 to size - 1."""
+    size: int
+    all_reduce: Callable[[Tensor], Tensor]
+    """Sum of a tensor over all processes; may write into the tensor. All must call it in the same order."""
 
 
-ALONE = Workers()
+ALONE = Workers(0, 1, _unchanged)
+"""A training in one process."""
 
 
 class Gathered(NamedTuple):
@@ -29,14 +31,14 @@ class Gathered(NamedTuple):
     values: Tensor
     """(B of all workers, ...): gradient flows to this worker's own images only."""
     own: slice
-    """Where this worker's images are."""
+    """This worker's images."""
 
 
 def gathered(values: Tensor, workers: Workers) -> Gathered:
-    """Brings the images (the first dimension) of all workers together; workers may hold different numbers of them."""
-    if workers.world_size == 1:
+    """The values of all workers joined along the first dimension (images). Their numbers of images may differ."""
+    if workers.size == 1:
         return Gathered(values, slice(0, len(values)))
-    counts = torch.zeros(workers.world_size, dtype=torch.long, device=values.device)
+    counts = torch.zeros(workers.size, dtype=torch.long, device=values.device)
     counts[workers.rank] = len(values)
     numbers = workers.all_reduce(counts).tolist()
     start = sum(numbers[: workers.rank])
@@ -48,10 +50,11 @@ def gathered(values: Tensor, workers: Workers) -> Gathered:
 
 
 def own_share(values_B: Tensor, own: slice) -> Tensor:
-    """Sum over this worker's images in value, and over all images in gradient; a scalar.
+    """A scalar with the value of the sum over this worker's images, but the gradient of the sum over all images.
 
-    Where images are compared with each other, the losses of other workers' images depend on this worker's features,
-    too. Each worker computes them all and differentiates by its own: added up, that is the gradient of the whole.
+    Where images are compared with each other, the losses of other workers' images also depend on this worker's
+    features. So each worker computes all losses and their gradient at its own features; added over workers, these are
+    the gradient of the whole batch.
     """
     total = values_B.sum()
     return values_B[own].sum().detach() + (total - total.detach())

@@ -1,4 +1,4 @@
-"""Asks the teacher about every view of a shard and stores what it says: the same bytes, however often it is done."""
+"""Asks the teacher about every view of a shard and stores the answers. Repeated, it writes the same bytes."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
@@ -21,13 +21,13 @@ from intra_search.scenes.views import View
 from intra_search.store.storage import Storage
 
 BATCH_SIZE = 8
-"""Views per forward pass: fixed, so that a shard's bytes do not depend on who extracts it."""
+"""Views per forward pass: fixed, so that a shard's bytes do not depend on the machine that extracts it."""
 BATCHES_AHEAD = 3
-"""Batches that are drawn while the teacher answers one."""
+"""Batches of views that are prepared while the teacher answers one."""
 
 
 class ShardTask(NamedTuple):
-    """One shard's missing answers."""
+    """The missing answers of one shard."""
 
     store: str
     """URI of the store's own folder."""
@@ -37,7 +37,7 @@ class ShardTask(NamedTuple):
 
 
 class Extraction(NamedTuple):
-    """What is still to be done for one study's answers."""
+    """What an extraction has still to do for one study."""
 
     store: KnowledgeStore
     keys: tuple[str, ...]
@@ -48,13 +48,13 @@ class Extraction(NamedTuple):
 def plan_extraction(
     storage: Storage, teacher: str, settings: StudySettings, needs: frozenset[Need], making: Callable[[], Making]
 ) -> Extraction:
-    """Opens or begins the store of this study's source and lists what is missing in it.
+    """Opens or creates the store for this study's source and lists what is missing in it.
 
     Args:
-        storage: the study's; `teacher` is the path of a checkpoint in it.
-        making: asked for a store that is begun now; another keeps its own.
+        storage: the study's storage; `teacher` is the path of a checkpoint in it.
+        making: called for a new store only; an existing one has recorded how it is made.
 
-    Raises `KnowledgeError` for a folder that holds something else or a file that was cut.
+    Raises `KnowledgeError` for a folder that holds something else, or a truncated file.
     """
     source = source_of(storage, teacher, settings, open_scenes(settings.scenes, "train"))
     shared = settings.knowledge.store
@@ -70,7 +70,7 @@ def plan_extraction(
 
 
 class ShardWriter:
-    """A teacher, held for as many shards as its process is given."""
+    """A loaded teacher, which writes one shard after the other."""
 
     def __init__(
         self, storage: Storage, teacher: str, settings: StudySettings, making: Making, *, use_gpu: bool
@@ -78,14 +78,14 @@ class ShardWriter:
         self._settings = settings
         self._threads = making.threads
         self._place = place(making.amp, use_gpu=use_gpu)
-        # A GPU waits for its images; a CPU has nothing to spare while it computes.
+        # A GPU would wait for its images; on a CPU, more threads would only slow the teacher down.
         self._drawers = making.threads if use_gpu else 1
         network, _ = load_network(storage, teacher)
         self._network = self._place.network(network)
         self._scenes: SceneSet = open_scenes(settings.scenes, "train")
 
     def write(self, task: ShardTask) -> None:
-        """Publishes one shard, unless somebody did meanwhile. Sets torch's threads for this process."""
+        """Writes one shard, unless it exists by now. Sets the number of torch's threads for this process."""
         storage = Storage(task.store)
         name = shard_name(task.shard, part_of(need.key for need in task.needs))
         if storage.exists(name):
@@ -97,7 +97,7 @@ class ShardWriter:
             write_shard(file, batches, forms, shard_about(task.source.hashes, name))
 
     def _drawn(self, source: Source, shard: int) -> Iterator[list[View]]:
-        """Batches of views in row order, drawn ahead of the teacher."""
+        """Batches of views in row order; threads prepare the next ones meanwhile."""
         rows = [(scene, view) for scene in source.scenes_of(shard) for view in range(source.num_views)]
         with ThreadPoolExecutor(self._drawers) as pool:
             ahead: list[list[Future[View]]] = []
@@ -122,5 +122,5 @@ class ShardWriter:
 
 
 def stored_forms(needs: frozenset[Need], names: Iterable[str]) -> dict[str, StoredForm]:
-    """How each answer is stored, by the need that it belongs to."""
+    """How each of the named answers is stored, as its need says."""
     return {name: next(need.stored_form for need in needs if belongs_to(name, need.key)) for name in names}

@@ -1,6 +1,6 @@
-"""What stored answers will take, and what they spare: sizes by shape alone, times from a few passes on the spot."""
+"""Estimates for stored answers: their size, from shapes alone, and the time they save, from a few timed passes."""
 
-import time
+import functools
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -14,20 +14,21 @@ from intra_search.networks.build import build_network
 from intra_search.networks.input import normalise
 from intra_search.networks.output import NetworkOutput
 from intra_search.networks.placement import Placement, place
+from intra_search.networks.timing import quickest
 
 TIMED_SECONDS = 2.0
-"""A network is timed anew until so much has passed."""
+"""Passes of a network are repeated until they took this long together, at most `MAX_PASSES` times."""
 MAX_PASSES = 5
 
 
 class Bill(NamedTuple):
-    """Device seconds of one search, answered once or live."""
+    """Device seconds of one search, with stored answers and with a live teacher."""
 
     extraction: float
     students: float
-    """All trials to their last epoch, without a teacher."""
+    """All trials trained to their last epoch, without a teacher."""
     live_teacher: float
-    """What the teacher would add to them, if all distil."""
+    """Time that a live teacher would add, if all trials distil."""
 
     @property
     def stored(self) -> float:
@@ -39,9 +40,9 @@ class Bill(NamedTuple):
 
 
 def answer_bytes(settings: StudySettings, needs: Iterable[Need], num_classes: int) -> dict[str, int]:
-    """Bytes of every stored answer about one view, by name; checksums not counted.
+    """Bytes of every stored answer about one view, by name, without checksums.
 
-    No pass is made: the teacher's shapes come from torch's meta device, and its answers from zeros of those shapes.
+    The teacher is not run: its shapes come from torch's meta device, and its answers from zeros of those shapes.
     """
     wanted = frozenset(needs)
     height, width = settings.scenes.height, settings.scenes.width
@@ -62,9 +63,9 @@ def answer_bytes(settings: StudySettings, needs: Iterable[Need], num_classes: in
 def excess(
     settings: StudySettings, needs: Iterable[Need], *, num_classes: int, num_scenes: int, is_local: bool
 ) -> str | None:
-    """Why the answers may not be stored, in a few words; None when they may.
+    """Why the answers would be too large to store, in a few words; None when they are not.
 
-    `is_local` says whether the store can be mapped where it is; else each machine copies it.
+    `is_local`: the store can be memory-mapped where it is; else each machine copies it.
     """
     total = sum(answer_bytes(settings, needs, num_classes).values()) * num_scenes * int(settings.scenes.views)
     limits = {"knowledge.max_gb": settings.knowledge.max_gb}
@@ -77,21 +78,21 @@ def excess(
 
 
 def estimated_bill(settings: StudySettings, needs: frozenset[Need], *, num_classes: int, num_scenes: int) -> Bill:
-    """Times this machine's CPU with untrained networks on noise and multiplies; takes some seconds.
+    """Times untrained networks on noise, on this machine's CPU, and multiplies. Takes some seconds.
 
-    An upper bound for the trials: none is stopped early. Evaluation and decoding are left out of both sides.
+    An upper bound: no trial is stopped early. Evaluation and decoding are left out of all numbers.
     """
     placement = place("off", use_gpu=False)
     teacher = _teacher_seconds(settings, needs, num_classes, placement)
     student = _student_seconds(settings, num_classes, placement)
     size = settings.training.batch_size
     steps = settings.search.num_trials * settings.training.epochs * (num_scenes // size) * size
-    views = settings.scenes.views if isinstance(settings.scenes.views, int) else 0  # fresh ones are not stored
+    views = settings.scenes.views if isinstance(settings.scenes.views, int) else 0  # fresh views are not stored
     return Bill(teacher * num_scenes * views, student * steps, teacher * steps)
 
 
 def _teacher_seconds(settings: StudySettings, needs: frozenset[Need], num_classes: int, placement: Placement) -> float:
-    """Of one view."""
+    """Seconds per view, answers included."""
     options = settings.teacher.options.model_dump()
     network = placement.network(build_network(settings.teacher.network, num_classes, **options)).eval()
 
@@ -103,7 +104,7 @@ def _teacher_seconds(settings: StudySettings, needs: frozenset[Need], num_classe
 
 
 def _student_seconds(settings: StudySettings, num_classes: int, placement: Placement) -> float:
-    """Of one view, forwards and backwards."""
+    """Seconds per view, forward and backward pass."""
     network = placement.network(build_network(settings.student.network, num_classes, **settings.student.options()))
 
     def step(images: Tensor, labels: Tensor) -> None:
@@ -114,12 +115,16 @@ def _student_seconds(settings: StudySettings, num_classes: int, placement: Place
 
 
 def _seconds_per_view(step: Callable[[Tensor, Tensor], None], settings: StudySettings, num_classes: int) -> float:
-    """In batches of two; in those of the training where they are quick, since small networks gain by larger ones."""
-    small = _shortest(step, *_noise(settings, 2, num_classes)) / 2
+    """Timed in batches of two, and again in the training's own batches unless those are slow: small networks take less
+    time per view in larger batches."""
+
+    def seconds(size: int) -> float:
+        batch = functools.partial(step, *_noise(settings, size, num_classes))
+        return quickest(batch, torch.device("cpu"), budget=TIMED_SECONDS, max_runs=MAX_PASSES) / size
+
+    small = seconds(2)
     size = settings.training.batch_size
-    if small * size > TIMED_SECONDS / 2:
-        return small
-    return _shortest(step, *_noise(settings, size, num_classes)) / size
+    return small if small * size > TIMED_SECONDS / 2 else seconds(size)
 
 
 def _noise(settings: StudySettings, size: int, num_classes: int) -> tuple[Tensor, Tensor]:
@@ -127,14 +132,3 @@ def _noise(settings: StudySettings, size: int, num_classes: int) -> tuple[Tensor
     shape = (size, settings.scenes.height, settings.scenes.width)
     images = torch.randint(256, (shape[0], 3, *shape[1:]), generator=generator, dtype=torch.uint8)
     return images, torch.randint(num_classes, shape, generator=generator, dtype=torch.uint8)
-
-
-def _shortest(step: Callable[[Tensor, Tensor], None], images: Tensor, labels: Tensor) -> float:
-    """Seconds of the quickest of several passes; a slow one is made only once."""
-    begun = time.perf_counter()
-    seconds: list[float] = []
-    while len(seconds) < MAX_PASSES and time.perf_counter() - begun < TIMED_SECONDS:
-        started = time.perf_counter()
-        step(images, labels)
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)

@@ -1,35 +1,35 @@
-"""A machine's copies of files from object storage, which cannot be mapped: each is fetched once, the oldest go."""
+"""A machine's copies of files from object storage, which cannot be memory-mapped. Each file is fetched once."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from intra_search.config.fingerprints import hash_of
+from intra_search.config.hashing import json_hash
 from intra_search.errors import KnowledgeError
-from intra_search.scenes.cache import cache_root
+from intra_search.store.machine_folders import local_folder
 from intra_search.store.shared_folders import HeldFolder, hold_folder, locked
 from intra_search.store.storage import Storage
 
 FETCHES = 8
-"""Files under way at a time; object storage answers slowly and many at once."""
+"""Files fetched at the same time: object storage answers slowly, but many requests at once."""
 
 
 def node_copies(storage: Storage, files: Mapping[str, int], max_bytes: float, root: Path | None = None) -> HeldFolder:
-    """A folder with local copies of files of one remote folder.
+    """A local folder with copies of some files of one remote folder.
 
-    Every process of the machine that asks waits for the first one's fetch. Copies of other folders that nobody reads
-    are deleted, the longest unused first, until these fit.
+    One process fetches them, all others on this machine wait for it. Copies of other folders that no process reads are
+    deleted, the longest unused first, until these fit.
 
     Args:
         files: bytes of each file by name; a copy of another length is fetched again.
-        max_bytes: of all copies on this machine.
-        root: where copies are; beside this machine's decoded scenes by default (`INTRA_SEARCH_CACHE`).
+        max_bytes: bytes of all copies on this machine.
+        root: where copies are; none: `knowledge/` in `local_folder()`.
 
     Raises `KnowledgeError` when they cannot fit.
     """
-    root = root or cache_root().with_name("knowledge")
+    root = root or local_folder() / "knowledge"
     wanted = sum(files.values())
-    held = hold_folder(root, hash_of(storage.uri)[:16], wanted, int(max_bytes))
+    held = hold_folder(root, json_hash(storage.uri)[:16], wanted, int(max_bytes))
     if held.room < wanted:
         held.release()
         rule = f"must hold copies of at most knowledge.node_cache_gb = {max_bytes / 1e9:.3g}"

@@ -1,4 +1,4 @@
-"""Reads stored knowledge: memory-mapped, so that all trials of a machine share one copy in memory."""
+"""Reads stored knowledge. Files are memory-mapped, so that all trials of a machine share one copy in memory."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,10 +21,10 @@ def open_knowledge(
     """Opens the store at `storage` for the given needs.
 
     Args:
-        expected: hashes that the store must have, such as `scene_hashes` of the reader's own scenes.
-        node_cache_gb: bound of this machine's copies, where the store is on object storage.
+        expected: hashes that the store must have, such as `scene_hashes` of the trial's own scenes.
+        node_cache_gb: most that this machine's copies may take, if the store is on object storage.
 
-    Raises `KnowledgeError` for a store of something else, an incomplete one, or one that lacks a need.
+    Raises `KnowledgeError` for a store about something else, an incomplete one, or one that lacks a need.
     """
     keys = {need.key for need in needs}
     manifest = read_manifest(storage, keys)
@@ -37,7 +37,7 @@ def open_knowledge(
 
 
 class KnowledgeReader:
-    """Answers about views, by scene and view number. Opens each shard when it is first read; pickles as its paths."""
+    """Answers about views, by scene and view number. Opens a shard at its first use; open shards are not pickled."""
 
     def __init__(self, folder: Path, manifest: Manifest, keys: set[str], copies: HeldFolder | None = None) -> None:
         self._folder = folder
@@ -47,11 +47,11 @@ class KnowledgeReader:
         self._shards: dict[int, dict[str, tuple[str, Column]]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        # The process that opened the store holds its copies for those it starts.
+        # The process that opened the store keeps its local copies from being deleted, also for its child processes.
         return {**self.__dict__, "_shards": {}, "_copies": None}
 
     def answers(self, scene: int, view: int) -> dict[str, Tensor]:
-        """Stored answers about one view, under the keys of the needs: float32 or bool, not to be written to."""
+        """Stored answers about one view, by the keys of the needs: float32 or bool. Do not write to them."""
         shard, within = divmod(scene, SCENES_PER_SHARD)
         if shard not in self._shards:
             self._shards[shard] = self._opened(shard)

@@ -1,8 +1,8 @@
-"""One file of stored answers: an Arrow file about a fixed group of scenes, mapped into memory without a copy.
+"""Shards: Arrow files of stored answers, each about consecutive scenes, memory-mapped without a copy.
 
 Row (scene - first scene of the shard) * views + view holds the answers about one view. Each column is one answer, its
-values flattened; its shape, type and scale stand in the schema. A second column holds a checksum of each row. Rows come
-in record batches, as the teacher answered them, so that a file never is in memory whole.
+values flattened; shape, type and scale are in the schema. A second column holds a checksum of each row. A record batch
+holds what the teacher answered in one pass, so that a whole file is never in memory.
 """
 
 import json
@@ -21,18 +21,18 @@ from intra_search.distill.needs import StoredForm, belongs_to
 from intra_search.errors import KnowledgeError
 
 CHECKSUM = "#crc32"
-"""Ends the name of a column of checksums."""
+"""End of the name of a column of checksums."""
 
 
 class Column(NamedTuple):
-    """One answer about every view of a shard, in the file's own memory."""
+    """One answer about every view of a shard, in the mapped file."""
 
     memory: Tensor
-    """(bytes,) of the whole file."""
+    """(bytes,): the whole file."""
     starts: NDArray[np.int64]
     """First byte of each record batch."""
     batch_rows: int
-    """Rows of each record batch but the last."""
+    """Rows of each record batch except the last."""
     shape: tuple[int, ...]
     dtype: torch.dtype
     sums: NDArray[np.uint32]
@@ -41,9 +41,9 @@ class Column(NamedTuple):
     is_bool: bool
 
     def row(self, number: int) -> Tensor:
-        """One view's answer as float32 or bool. Raises `ValueError` when its bytes are not those that were written.
+        """One view's answer as float32 or bool. Raises `ValueError` when its bytes have another checksum.
 
-        A float32 answer is the mapped memory itself: do not write to it.
+        A float32 answer is the mapped file itself: do not write to it.
         """
         batch, within = divmod(number, self.batch_rows)
         size = math.prod(self.shape) * self.dtype.itemsize
@@ -63,12 +63,12 @@ def write_shard(
     forms: Callable[[Mapping[str, Tensor]], Mapping[str, StoredForm]],
     about: Mapping[str, str],
 ) -> None:
-    """Writes a file's bytes, a function of the arguments alone.
+    """Writes a shard. The same arguments always give the same bytes.
 
     Args:
-        batches: answers (rows, ...), float32 or bool, in row order; all batches but the last have as many rows.
+        batches: answers (rows, ...), float32 or bool, in row order; all batches but the last have equally many rows.
         forms: how the floats of each answer in a batch are stored.
-        about: what the file must be recognised by when it is read.
+        about: a description that must match when the file is read.
 
     Raises `KnowledgeError` for an answer that is not finite in its stored form.
     """
@@ -82,9 +82,9 @@ def write_shard(
 
 
 def open_shard(path: str, keys: set[str], about: Mapping[str, str]) -> dict[str, Column]:
-    """Maps a file and returns the columns of some needs, by their keys or below.
+    """Maps a file and returns the columns that belong to some keys, by name.
 
-    Raises `KnowledgeError` when the file is damaged or was written about something else.
+    Raises `KnowledgeError` when the file is damaged or its description is not `about`.
     """
     try:
         memory = _mapped(path)
@@ -103,7 +103,7 @@ def open_shard(path: str, keys: set[str], about: Mapping[str, str]) -> dict[str,
 
 
 def damaged(path: str, reason: str) -> KnowledgeError:
-    """The error for a file whose content is not what was written; its size is."""
+    """The error for a file that has its right size but not its right content."""
     remedy = "delete it and repeat `intra-search run`, which stores it anew"
     return KnowledgeError(path, "must be an undamaged shard", reason, remedy)
 
@@ -137,9 +137,9 @@ def _stored(key: str, answer: Tensor, form: StoredForm) -> tuple[NDArray[Any], f
 
 
 def _mapped(path: str) -> Tensor:
-    """The file as (bytes,) uint8. The mapping is private: whoever writes to it changes neither the file nor others.
+    """The file as (bytes,) uint8. The mapping is private: writing to it changes neither the file nor other processes.
 
-    It holds no file descriptor, of which a process may have a thousand.
+    It keeps no file descriptor: a process may have about a thousand of them.
     """
     with open(path, "rb") as file:
         size = file.seek(0, 2)
@@ -161,5 +161,5 @@ def _column(memory: Tensor, table: pa.Table, name: str) -> Column:
 
 
 def _start(values: pa.Array) -> int:
-    """Address of the first value."""
+    """Memory address of the first value."""
     return int(values.buffers()[1].address + values.offset * values.type.bit_width // 8)

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from intra_search.config.fingerprints import hash_of, views_hash
+from intra_search.config.fingerprints import views_hash
+from intra_search.config.hashing import json_hash
 from intra_search.config.study import StudySettings
 from intra_search.errors import KnowledgeError
 from intra_search.networks.checkpoint import NETWORK_FILE, read_checkpoint_about
@@ -29,7 +30,7 @@ class Source(NamedTuple):
 
     @property
     def folder(self) -> str:
-        return hash_of([FORMAT_VERSION, SCENES_PER_SHARD, *self])[:16]
+        return json_hash([FORMAT_VERSION, SCENES_PER_SHARD, *self])[:16]
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -49,14 +50,14 @@ def source_of(storage: Storage, teacher: str, settings: StudySettings, scenes: S
     """The source of this study's answers about its training scenes; `teacher` is a checkpoint's path."""
     network = read_checkpoint_about(storage, teacher)["network"]
     weights = read_sums(storage, teacher)[NETWORK_FILE]
-    teacher_hash = hash_of([weights, network, settings.teacher.training.amp])
+    teacher_hash = json_hash([weights, network, settings.teacher.training.amp])
     hashes = scene_hashes(settings, scenes)
     return Source(teacher_hash, hashes["scenes"], hashes["views"], len(scenes), int(settings.scenes.views))
 
 
 def scene_hashes(settings: StudySettings, scenes: SceneSet) -> dict[str, str]:
     """The hashes that a trial can make of its own scenes and settings: `scenes` and `views`."""
-    return {"scenes": hash_of([scenes.fingerprint, *scenes.names]), "views": views_hash(settings)}
+    return {"scenes": json_hash([scenes.fingerprint, *scenes.names]), "views": views_hash(settings)}
 
 
 def check_hashes(where: str, found: Mapping[str, str], expected: Mapping[str, str]) -> None:

@@ -1,12 +1,12 @@
-"""A folder of stored answers about one source. What a wider space asks is added beside what is there.
+"""A store: a folder of the teacher's answers about one source. Later searches may add further answers.
 
     <hash of the source>/
         source.json               the source's hashes, and how its shards are made
-        spec-<part>.json          keys of the needs that the shards of one part answer
-        shard-00012-<part>.arrow  their answers about one group of scenes
-        manifest-<spec>.json      the files that together answer one spec: written last, so that spec is complete
+        spec-<part>.json          keys of the needs that a part answers
+        shard-00012-<part>.arrow  the part's answers about 64 consecutive scenes
+        manifest-<spec>.json      all files that together answer the needs of one search (a spec); written last
 
-A part is what one extraction found missing; its name is the hash of its keys.
+A part is what one extraction found missing; its name is the hash of its keys. A spec is complete if it has a manifest.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,8 +14,8 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from intra_search.config.fingerprints import hash_of
-from intra_search.errors import KnowledgeError, StorageError
+from intra_search.config.hashing import json_hash
+from intra_search.errors import KnowledgeError, NotJSONError
 from intra_search.knowledge.source import FORMAT_VERSION, Source, check_hashes
 from intra_search.store.storage import Storage
 
@@ -24,18 +24,18 @@ AGAIN = "repeat `intra-search run`"
 
 
 class Manifest(NamedTuple):
-    """What answers one spec."""
+    """The files that answer one spec."""
 
     hashes: dict[str, str]
-    """Of teacher, scenes, views, spec and the format's version."""
+    """Those of teacher, scenes, views and spec, and the format's version."""
     keys: tuple[str, ...]
-    """Of the needs that are answered."""
+    """Keys of the needs that are answered."""
     num_views: int
     shards: tuple[dict[str, int], ...]
-    """For each shard its files, by name, with their bytes."""
+    """For each shard: the sizes of its files in bytes, by name."""
 
     def about(self, name: str) -> dict[str, str]:
-        """What a file of this store is recognised by."""
+        """The description that a file of this store must have."""
         return shard_about(self.hashes, name)
 
 
@@ -43,9 +43,9 @@ class Making(NamedTuple):
     """How every shard of a store is made, so that its bytes do not depend on the machine that makes it."""
 
     threads: int
-    """Of torch: the order of sums, and so the last bit, may depend on their number."""
+    """Threads of torch: the order of additions, and so the last bit of an answer, may depend on their number."""
     amp: Literal["bf16", "off"]
-    """The teacher's precision, where its setting may be `auto`."""
+    """The teacher's precision; its setting may be `auto`, which depends on the machine."""
 
 
 class KnowledgeStore:
@@ -56,10 +56,10 @@ class KnowledgeStore:
         self.source = source
 
     def begin(self, making: Callable[[], Making]) -> Making:
-        """Writes what the store is about, or compares it. Returns how its shards are made: as the first start said.
+        """Creates the store, or checks that it is about this source. Returns how its shards are made.
 
         Args:
-            making: asked where the store is new.
+            making: called for a new store; an existing one has it recorded.
 
         Raises `KnowledgeError` for a folder that holds something else.
         """
@@ -67,7 +67,7 @@ class KnowledgeStore:
             about = {"hashes": self.source.hashes, **making()._asdict(), "torch": torch.__version__}
             sizes = {"num_scenes": self.source.num_scenes, "num_views": self.source.num_views}
             self.storage.write_json(SOURCE_FILE, {**about, **sizes})
-        # Also what was written just now: of two studies that begin one store at once, the later one's word counts.
+        # Read back even if just written: if two studies create one store at once, the later one's file counts.
         where, stored = self.storage.full_path(), self.storage.read_json(SOURCE_FILE)
         described = {"hashes", *Making._fields}
         if not isinstance(stored, dict) or not described <= set(stored) or not isinstance(stored["hashes"], dict):
@@ -76,7 +76,7 @@ class KnowledgeStore:
         return Making(int(stored["threads"]), stored["amp"])
 
     def missing(self, keys: Iterable[str]) -> dict[int, tuple[str, ...]]:
-        """Keys that are still to be answered, by shard; shards that hold all of them are left out."""
+        """Keys that are still to be answered, by shard; complete shards are left out."""
         wanted = set(keys)
         contents = self._contents()
         found: dict[int, tuple[str, ...]] = {}
@@ -87,18 +87,18 @@ class KnowledgeStore:
         return found
 
     def announce(self, keys: Iterable[str]) -> str:
-        """Names the part that answers these keys; says in the store what it is."""
+        """Records in the store which keys a part will answer, and returns the part's name."""
         named = sorted(keys)
         part = part_of(named)
         self.storage.write_json(f"spec-{part}.json", {"keys": named})
         return part
 
     def finish(self, keys: Iterable[str]) -> Manifest:
-        """Publishes the manifest of a spec whose shards are all there."""
+        """Writes the manifest of a spec whose shards are all there."""
         wanted = set(keys)
         contents = self._contents()
         shards = tuple(self._answering(shard, wanted, contents) for shard in range(self.source.num_shards))
-        hashes = {**self.source.hashes, "spec": hash_of(sorted(wanted))}
+        hashes = {**self.source.hashes, "spec": json_hash(sorted(wanted))}
         manifest = Manifest(hashes, tuple(sorted(wanted)), self.source.num_views, shards)
         text = {**manifest._asdict(), "version": FORMAT_VERSION}
         name = f"manifest-{part_of(wanted)}.json"
@@ -107,7 +107,7 @@ class KnowledgeStore:
         return manifest
 
     def _contents(self) -> "_Contents":
-        """What the folder holds now; raises `KnowledgeError` for a file that was cut after it was written."""
+        """What the folder holds now. Raises `KnowledgeError` for a file of another size than its manifest says."""
         files = self.storage.sizes()
         for manifest in _manifests(self.storage, files):
             check_files(self.storage, manifest, files, may_lack=True)
@@ -127,9 +127,9 @@ class KnowledgeStore:
 
 class _Contents(NamedTuple):
     files: dict[str, int]
-    """Bytes by name."""
+    """Size of each file in bytes, by name."""
     parts: dict[str, set[str]]
-    """Keys by part."""
+    """Keys of each part, by its name."""
 
     def keys_of(self, shard: int) -> set[str]:
         held = [keys for part, keys in self.parts.items() if shard_name(shard, part) in self.files]
@@ -141,24 +141,24 @@ def shard_name(shard: int, part: str) -> str:
 
 
 def part_of(keys: Iterable[str]) -> str:
-    """Name of the part, or the spec, of these keys."""
-    return hash_of(sorted(keys))[:12]
+    """Name of the part or spec with these keys."""
+    return json_hash(sorted(keys))[:12]
 
 
 def shard_about(hashes: Mapping[str, str], name: str) -> dict[str, str]:
-    """What the schema of a shard says, so that a file cannot stand in for another."""
+    """A shard's description of itself, so that no file can be taken for another."""
     return {"teacher": hashes["teacher"], "scenes": hashes["scenes"], "views": hashes["views"], "file": name}
 
 
 def part_in(name: str) -> str:
-    """The part of a shard of this name."""
+    """The part that a shard's name ends with."""
     return name.rpartition("-")[2].removesuffix(".arrow")
 
 
 def read_manifest(storage: Storage, keys: Iterable[str]) -> Manifest:
-    """The smallest manifest of a store that answers all keys, and of it the files that do; they are whole.
+    """The manifest that answers all keys with the fewest bytes, without files that are not needed.
 
-    Raises `KnowledgeError` that names what is missing and the command that mends it.
+    The files have their right size. Raises `KnowledgeError` that names what is missing and the command to run.
     """
     wanted = set(keys)
     files = storage.sizes()
@@ -176,7 +176,7 @@ def read_manifest(storage: Storage, keys: Iterable[str]) -> Manifest:
 
 
 def _narrowed(manifest: Manifest, wanted: set[str], parts: Mapping[str, set[str]]) -> Manifest:
-    """Without the files that answer nothing wanted: those of other studies on a shared store may be far larger."""
+    """Without the files that answer none of the wanted keys: other studies of a shared store may have large ones."""
     shards = tuple(
         {name: size for name, size in shard.items() if wanted & parts.get(part_in(name), wanted)}
         for shard in manifest.shards
@@ -189,13 +189,13 @@ def _num_bytes(manifest: Manifest) -> int:
 
 
 def _parts(storage: Storage, files: Iterable[str]) -> dict[str, set[str]]:
-    """Keys by part."""
+    """Keys of each part, by its name."""
     names = sorted(name for name in files if name.startswith("spec-"))
     return {name[len("spec-") : -len(".json")]: set(storage.read_json(name)["keys"]) for name in names}
 
 
 def check_files(storage: Storage, manifest: Manifest, files: Mapping[str, int], *, may_lack: bool = False) -> None:
-    """Raises `KnowledgeError` for a file that is shorter or longer than when it was written, or not there."""
+    """Raises `KnowledgeError` for a file of another size than its manifest says, or (unless `may_lack`) none."""
     for name, size in (pair for shard in manifest.shards for pair in shard.items()):
         found = files.get(name, 0)
         if found != size and not (may_lack and name not in files):
@@ -204,7 +204,7 @@ def check_files(storage: Storage, manifest: Manifest, files: Mapping[str, int], 
 
 
 def as_json(value: Any) -> Any:
-    """A value as JSON gives it back: tuples are lists."""
+    """A value as it comes back from JSON: tuples become lists."""
     if isinstance(value, dict):
         return {key: as_json(item) for key, item in value.items()}
     return [as_json(item) for item in value] if isinstance(value, list | tuple) else value
@@ -218,9 +218,7 @@ def _manifests(storage: Storage, files: Iterable[str]) -> Iterable[Manifest]:
             version = text.pop("version")
             manifest = Manifest(**text)
             whole = isinstance(manifest.hashes, dict) and all(isinstance(shard, dict) for shard in manifest.shards)
-        except StorageError as error:
-            if error.rule != "must be JSON":
-                raise
+        except NotJSONError as error:
             raise KnowledgeError(where, "must be a manifest", error.found, _delete(where)) from None
         except (KeyError, TypeError, ValueError):
             raise KnowledgeError(where, "must be a manifest", "another form", _delete(where)) from None

@@ -1,7 +1,7 @@
-"""ApolloScape's mean IoU, counted in the space of official ids as its evaluation script does.
+"""ApolloScape's mean IoU, counted in official ids as its evaluation script does.
 
-The script is Cityscapes' pixel-level one over ApolloScape's labels: one confusion over all images; pixels whose *truth*
-is not counted are no false positives; pixels of a counted class *predicted* as an uncounted one are still missed.
+The script is Cityscapes' pixel-level one with ApolloScape's labels: one confusion over all images. A pixel whose true
+class is not counted is never a false positive; a pixel of a counted class that is predicted as any other is a miss.
 """
 
 from functools import cache
@@ -16,7 +16,7 @@ from intra_search.scenes.labels import IGNORED, apolloscape_labels
 
 Ids = npt.NDArray[np.uint8]
 Confusion = npt.NDArray[np.int64]
-"""(38, 38) pixel counts in the order of the official label table, rows truth; adds up over images and workers."""
+"""(38, 38) pixel counts in the order of the official label table, rows truth; may be summed over images and workers."""
 
 
 class ApolloScapeScores(NamedTuple):
@@ -25,19 +25,19 @@ class ApolloScapeScores(NamedTuple):
     mean_iou: float
     """Over the counted classes (void and 17 markings) that occur in truth or prediction."""
     mean_iou_without_void: float
-    """The same without void."""
+    """`mean_iou` without void."""
     mean_iou_all: float
-    """Over all 36 classes that occur; noise and ignored truth left out."""
+    """Over those of the 36 classes that occur; pixels whose truth is noise or ignored are left out."""
     class_iou: dict[str, float]
     """Official IoU of all 38 labels by name; NaN where a label is not counted or does not occur."""
     class_iou_all: dict[str, float]
-    """IoU of the 36 classes by name as `mean_iou_all` averages them; NaN where a class does not occur."""
+    """IoU of the 36 classes by name, which `mean_iou_all` averages; NaN where a class does not occur."""
 
 
 def id_confusion(truth: Ids, predicted: Ids) -> Confusion:
     """Confusion of one image from official ids (H, W), both uint8 at full resolution.
 
-    Raises SceneError when the sizes differ or a pixel holds an id that is no class.
+    Raises SceneError when the sizes differ or a pixel holds an id of no class.
     """
     if truth.shape != predicted.shape:
         found = f"{_size(predicted)} against {_size(truth)}"
@@ -56,8 +56,8 @@ def id_confusion(truth: Ids, predicted: Ids) -> Confusion:
 
 
 def confusion_of_train_ids(confusion: Confusion) -> Confusion:
-    """A confusion of train ids, (36, 36) or (37, 37) with rows truth, as one of official ids: training can so validate
-    with the official scores. A 37th class (noise and ignored trained as one) becomes `ignored`."""
+    """A confusion of train ids, (36, 36) or (37, 37) with rows truth, as one of official ids, so that a training can
+    compute the official scores. A 37th class (noise and ignored trained as one) becomes `ignored`."""
     labels = apolloscape_labels()
     places = [index for index, label in enumerate(labels) if label.train_id != IGNORED]
     places.sort(key=lambda index: labels[index].train_id)
@@ -71,12 +71,12 @@ def confusion_of_train_ids(confusion: Confusion) -> Confusion:
 
 
 def empty_confusion() -> Confusion:
-    """Where a sum over images starts."""
+    """All counts 0, to sum over images."""
     return np.zeros((len(_ids()), len(_ids())), np.int64)
 
 
 def apolloscape_scores(confusion: Confusion) -> ApolloScapeScores:
-    """Scores of a confusion, however many images and workers it was summed over."""
+    """Scores of a confusion of one image, or summed over images and workers."""
     labels = apolloscape_labels()
     official = _iou(confusion, np.array([label.counted for label in labels]))
     trained = _iou(confusion, np.array([label.train_id != IGNORED for label in labels]))
@@ -93,7 +93,7 @@ def apolloscape_scores(confusion: Confusion) -> ApolloScapeScores:
 
 
 def _iou(confusion: Confusion, counted: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """IoU (38,) of the counted labels; NaN for the others and where neither truth nor counted prediction occurs."""
+    """IoU (38,) of the counted labels; NaN for the others, and where a label is neither in truth nor predicted."""
     right = confusion.diagonal()
     union = confusion.sum(axis=1) + confusion[counted].sum(axis=0) - right
     iou = np.full(len(confusion), np.nan)

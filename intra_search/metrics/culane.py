@@ -1,6 +1,6 @@
-"""CULane's F1: lanes as broad strokes, matched by IoU. Counts are whole numbers and add up over frames and workers.
+"""CULane's F1: lanes are drawn as broad strokes and matched by IoU. Counts may be summed over frames and workers.
 
-Same counts, frame by frame, as the data set's own C++ tool (tools/lane_evaluation of the SCNN repository).
+Every frame has the same counts as in the data set's own C++ tool (tools/lane_evaluation of the SCNN repository).
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ SCENARIOS = {
     "cross": "test7_cross.txt",
     "night": "test8_night.txt",
 }
-"""The nine split lists under list/test_split/. `cross` has no true lanes: its false positives are what is reported."""
+"""The nine lists in list/test_split/. `cross` has no true lanes: for it, false positives are reported."""
 
 
 OFFICIAL_SIZE = (1640, 590)
@@ -30,18 +30,18 @@ OFFICIAL_SIZE = (1640, 590)
 
 
 class LaneRule(NamedTuple):
-    """When a predicted lane counts as right."""
+    """When a predicted lane is right."""
 
     brush: int = 30
     """Width of a drawn lane in pixels."""
     iou: float = 0.5
-    """A matched pair is right when its IoU is strictly greater."""
+    """A matched pair is right when its IoU is greater (not equal)."""
     size: tuple[int, int] = OFFICIAL_SIZE
     """Width and height of the canvas in pixels."""
 
 
 class LaneCounts(NamedTuple):
-    """Right, surplus and missed lanes; `merged` adds frames and workers."""
+    """Right, wrong and missed lanes; `merged` adds the counts of frames or workers."""
 
     tp: int = 0
     fp: int = 0
@@ -52,12 +52,12 @@ class LaneCounts(NamedTuple):
 
     @property
     def precision(self) -> float:
-        """Right share of the predicted lanes; 0 when none is predicted."""
+        """Share of the predicted lanes that are right; 0 when none is predicted."""
         return self.tp / (self.tp + self.fp) if self.tp + self.fp else 0.0
 
     @property
     def recall(self) -> float:
-        """Found share of the true lanes; 0 when there is none."""
+        """Share of the true lanes that are found; 0 when there is none."""
         return self.tp / (self.tp + self.fn) if self.tp + self.fn else 0.0
 
     @property
@@ -67,8 +67,8 @@ class LaneCounts(NamedTuple):
 
 
 def at_official_size(lanes: Sequence[Points], size: tuple[int, int]) -> list[Points]:
-    """Lanes of a frame of another width and height as they lie in an official one: the brush and the threshold mean
-    there what they mean on the benchmark. Frames of the official size keep every bit."""
+    """Lanes of a frame of another width and height, scaled to the official size, so that brush and threshold mean the
+    same as on the benchmark. Lanes in frames of the official size do not change."""
     scale = np.array([official / own for official, own in zip(OFFICIAL_SIZE, size, strict=True)])
     return [lane * scale for lane in lanes]
 
@@ -84,7 +84,7 @@ def total_counts(parts: Iterable[LaneCounts]) -> LaneCounts:
 def count_frame(truth: Sequence[Points], predicted: Sequence[Points], rule: LaneRule | None = None) -> LaneCounts:
     """Counts of one frame. Lanes are points (N, 2) as x, y in pixels of the canvas.
 
-    Lanes of fewer than two points match nothing but still count as predicted or true.
+    Lanes of fewer than two points match nothing, but count as predicted or true.
     """
     rule = rule or LaneRule()
     if not truth or not predicted:

@@ -1,5 +1,5 @@
-"""Exact counts of 8-bit values and of pairs of them, several times as fast as numpy's bincount (which widens every
-value to 64 bits first) and without the stalls of counting one value over and over."""
+"""Exact counts of 8-bit values and of pairs of them. Several times as fast as numpy's bincount, which converts every
+value to 64 bits and is slow where one value repeats."""
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ _EXACT_FLOAT = 2**24  # OpenCV hands counts back as 32-bit floats; they are exac
 def value_counts(image: Bytes) -> Counts:
     """How often each value 0..255 occurs: (256,).
 
-    Words of eight equal bytes, which is most of a probability map, are counted at once.
+    Eight equal bytes, which make up most of a probability map, are counted at once.
     """
     values = np.ascontiguousarray(image).reshape(-1)
     end = values.size // _BLOCK * _BLOCK

@@ -1,8 +1,8 @@
 """Which prediction belongs to which true lane: the maximum-similarity matching of CULane's official tool.
 
-It is Kuhn's and Munkres' primal-dual method with one peculiarity that is part of the metric: a pair counts as tight
-when its slack is below 0.01. Two matchings whose IoU sums differ by less may therefore be exchanged, and one of them
-can lie over the threshold where the other does not. An exact solver would not give the official counts there.
+It is the primal-dual method of Kuhn and Munkres, with one deviation that is part of the metric: a pair counts as tight
+when its slack is below 0.01. Of two matchings whose sums of IoU differ by less, either may be chosen, though a pair may
+be above the threshold in only one of them. There an exact solver would not give the official counts.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ Table = Sequence[Sequence[float]]
 def match_lanes(similarity: Table) -> list[tuple[int, int]]:
     """Matched pairs (row, column) of a similarity table, sorted; NaN marks a pair that cannot be compared.
 
-    The shorter side is matched in its order, each of its members by depth-first search along tight pairs.
+    The lanes of the shorter side are matched one after the other, each by depth-first search along tight pairs.
     """
     if not similarity or not similarity[0]:
         return []
@@ -40,7 +40,7 @@ class _Matching:
         for row in range(self.height):
             while not self._place(row):
                 if not self._lower_prices():
-                    return self._owned()  # nothing comparable is left: the tool gives up on the later rows, too
+                    return self._owned()  # all other pairs are NaN: the tool does not look at later rows either
         return self._owned()
 
     def _owned(self) -> list[tuple[int, int]]:
@@ -54,7 +54,7 @@ class _Matching:
         return self.row_price[row] + self.column_price[column] - self.table[row][column]
 
     def _search(self, row: int) -> bool:
-        """Find a column for the row, moving earlier rows to other tight columns where needed."""
+        """Finds a column for the row, and moves earlier rows to other tight columns where needed."""
         self.seen_rows.add(row)
         for column in range(self.width):
             if column in self.seen_columns or not abs(self._slack(row, column)) < TIGHT:
@@ -67,7 +67,7 @@ class _Matching:
         return False
 
     def _lower_prices(self) -> bool:
-        """Make one more pair tight; False when every pair left is NaN."""
+        """Makes one more pair tight; False when all other pairs are NaN."""
         unseen = [column for column in range(self.width) if column not in self.seen_columns]
         slacks = [self._slack(row, column) for row, column in product(self.seen_rows, unseen)]
         step = min((slack for slack in slacks if slack == slack), default=None)

@@ -1,7 +1,7 @@
-"""Lanes as CULane's official tool sees them: a smooth curve through the points, drawn with a broad brush.
+"""Lanes as CULane's official tool draws them: a smooth curve through the points, drawn with a broad brush.
 
-The tool works on 32-bit points and 64-bit splines; the same mix is kept here, since one rounded pixel can move an IoU
-over its threshold.
+The tool computes with 32-bit points and 64-bit splines. So does this file, because one pixel rounded another way can
+move an IoU over the threshold.
 """
 
 from typing import NamedTuple
@@ -14,25 +14,25 @@ from intra_search.errors import SettingError
 
 Points = npt.NDArray[np.floating]
 SUBSTEPS = 50  # curve points drawn per pair of neighbouring lane points
-_LOST = np.iinfo(np.int32).min  # where C++ rounds NaN and everything that does not fit
+_LOST = np.iinfo(np.int32).min  # C++ rounds NaN, and numbers that do not fit, to this
 
 
 class Stroke(NamedTuple):
-    """One drawn lane: the part of the canvas that its brush may have touched."""
+    """One drawn lane: a box of the canvas that holds all pixels its brush touched."""
 
     mask: npt.NDArray[np.bool_]
-    """(rows, columns) of the box; true where the brush touched the canvas."""
+    """(rows, columns) of the box: true where the brush touched the canvas."""
     top: int
     left: int
     area: int
-    """Touched pixels."""
+    """Number of touched pixels."""
 
 
 def natural_spline(points: Points, substeps: int = SUBSTEPS) -> npt.NDArray[np.float32]:
-    """Natural cubic spline through lane points (N, 2), N >= 3, in the chord length: ((N - 1) * substeps + 1, 2).
+    """Natural cubic spline through lane points (N, 2), N >= 3: ((N - 1) * substeps + 1, 2) points of the curve.
 
-    Both coordinates are splines of the summed distance between neighbouring points, with zero second derivative at the
-    ends. Neighbours at one place leave no such spline: all but the last curve point are NaN, as in the official tool.
+    Both coordinates are splines of the summed distance between neighbouring points, with second derivative 0 at both
+    ends. If two neighbours are at one place, all points of the curve but the last are NaN, as in the official tool.
     """
     knots = points.astype(np.float32)
     steps = np.diff(knots, axis=0).astype(np.float64)
@@ -55,7 +55,7 @@ def natural_spline(points: Points, substeps: int = SUBSTEPS) -> npt.NDArray[np.f
 def _second_derivatives(chords: npt.NDArray[np.float64], slopes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Second derivatives (N, 2) at the knots of a natural spline, by elimination in the tridiagonal system.
 
-    A loop over some thirty knots, in plain floats: faster here than arrays of two.
+    A loop in Python's floats: for some thirty knots it is faster than arrays.
     """
     lengths = chords.tolist()
     jumps = (6 * np.diff(slopes, axis=0)).tolist()
@@ -76,8 +76,8 @@ def _second_derivatives(chords: npt.NDArray[np.float64], slopes: npt.NDArray[np.
 def draw_stroke(points: Points, brush: int, size: tuple[int, int]) -> Stroke | None:
     """The lane's stroke on a canvas of `size` = (width, height) pixels, or None for a lane of fewer than two points.
 
-    `points` (N, 2) are x, y in pixels and may lie outside the canvas. Two points are joined by a straight line. Drawing
-    the whole polyline touches the same pixels as the official tool's segment after segment.
+    `points` (N, 2) are x, y in pixels and may lie outside the canvas. Two points are joined by a straight line. The
+    official tool draws segment after segment; drawing one polyline touches the same pixels.
     """
     if brush < 1:
         raise SettingError("width", "must be at least 1 pixel", brush, "CULane uses 30")
@@ -89,7 +89,7 @@ def draw_stroke(points: Points, brush: int, size: tuple[int, int]) -> Stroke | N
     margin = brush // 2 + 2
     left, top = np.clip(corners.min(axis=0).astype(np.int64) - margin, 0, (width, height)).tolist()
     right, bottom = np.clip(corners.max(axis=0).astype(np.int64) + margin + 1, 0, (width, height)).tolist()
-    # Drawn on the lane's box alone: it ends beyond the brush or with the canvas, so lines are clipped where they were.
+    # Only the lane's box is drawn. It is larger than the stroke or ends where the canvas ends, so clipping is the same.
     mask = np.zeros((max(0, bottom - top), max(0, right - left)), np.uint8)
     if mask.size:
         line = corners - np.array([left, top], np.int32)
@@ -100,7 +100,7 @@ def draw_stroke(points: Points, brush: int, size: tuple[int, int]) -> Stroke | N
 
 
 def _to_pixels(curve: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
-    """Pixels of the curve's points, halves to even as C++'s cvRound does; runs of one pixel are kept once."""
+    """Pixels of the curve's points, rounded half to even like C++'s cvRound; of equal neighbours one is kept."""
     rounded = np.rint(curve.astype(np.float64))
     with np.errstate(invalid="ignore"):
         on_grid = np.abs(rounded) < 2.0**31  # false for NaN
@@ -111,7 +111,7 @@ def _to_pixels(curve: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
 
 
 def stroke_iou(one: Stroke | None, other: Stroke | None) -> float:
-    """Intersection over union of two strokes; 0 if either lane had too few points, NaN if both lie off the canvas."""
+    """Intersection over union of two strokes; 0 if a lane has too few points, NaN if both lie outside the canvas."""
     if one is None or other is None:
         return 0.0
     if one.area + other.area == 0:

@@ -1,7 +1,7 @@
-"""Lanes read from probability maps, as CULane's test scripts do before the official F1 is taken.
+"""Lanes read from probability maps, as CULane's test scripts read them before the official F1 is computed.
 
-Blur, existence, one point every 20 image rows, threshold; crops included (SCNN's main.m and getLane.m; the blur's
-border as in cardwing's ERFNet). The scripts pass through 8-bit images in between; here the maps stay as they are.
+Blur, existence, one point every 20 image rows, threshold, also for cropped images (SCNN's main.m and getLane.m; the
+border of the blur as in cardwing's ERFNet). The scripts round maps to 8 bits in between; here they are not rounded.
 """
 
 import math
@@ -19,7 +19,7 @@ FloatArray = npt.NDArray[np.floating]
 
 
 class LaneDecoding(NamedTuple):
-    """How a map becomes lanes; the defaults are CULane's, uncropped."""
+    """How a map becomes lanes; the defaults are CULane's, without a crop."""
 
     image_size: tuple[int, int] = OFFICIAL_SIZE
     """Width and height of the whole image in pixels."""
@@ -28,13 +28,13 @@ class LaneDecoding(NamedTuple):
     blur: int = 9
     """Side of the mean filter in cells of the map; 1 for none."""
     threshold: float = 0.3
-    """A row's best cell is a point when its blurred probability is greater."""
+    """The best cell of a row is a point if its blurred probability is greater."""
     existence: float = 0.5
-    """A lane is decoded when its existence probability is greater."""
+    """A lane is decoded if its existence probability is greater."""
     row_step: int = 20
-    """Rows between two points in an image of the official height, 590; in proportion in others."""
+    """Rows between two points in an image of the official height, 590; scaled for other heights."""
     num_rows: int = 18
-    """Rows looked at, from the bottom of the image."""
+    """Rows that are read, from the bottom of the image."""
 
 
 def decode_lanes(
@@ -42,8 +42,8 @@ def decode_lanes(
 ) -> list[Lane]:
     """Lanes of one image: points (N, 2), N >= 2, as x, y in pixels of the whole image, bottom first.
 
-    `probabilities` (K, h, w) are softmax maps of the background and K - 1 lanes; `existence` (K - 1,) the lanes'
-    probabilities of being there, None for all. Lanes of fewer than two points are left out.
+    `probabilities` (K, h, w) are softmax maps of the background and K - 1 lanes; `existence` (K - 1,) the probability
+    that each lane exists, None if all do. Lanes of fewer than two points are left out.
     """
     rule = rule or LaneDecoding()
     num_lanes = len(probabilities) - 1
@@ -78,5 +78,5 @@ def _decode_lane(lane_map: npt.NDArray[np.float32], rule: LaneDecoding) -> Lane:
 
 
 def _round(value: float) -> int:
-    """Halves away from zero, as MATLAB does for the positive numbers here."""
+    """Rounds halves up, as MATLAB does for positive numbers."""
     return math.floor(value + 0.5)

@@ -1,6 +1,6 @@
-"""LLAMAS' segmentation metric: the area that the official script reads from a precision-recall curve, and an exact one.
+"""LLAMAS' segmentation metric: the official script's area under a precision-recall curve, and the exact area.
 
-A curve is counted once per image and class, from one histogram of the 256 grey values that a prediction can hold.
+A curve is computed once per image and class, from a histogram of the 256 grey values of a prediction.
 """
 
 from collections.abc import Mapping
@@ -21,24 +21,24 @@ Image = npt.NDArray[np.uint8]
 
 
 class CurveScores(NamedTuple):
-    """What one image says of one class; all in 0..1."""
+    """Scores of one class in one image; all in 0..1."""
 
     auc: float
-    """Official area: recall gained per threshold times the precision at the threshold *before*, starting at 1. A hard
-    mask of recall R and precision P gets R whatever its P, then (1 - R) P when everything is taken."""
+    """Official area: the gain in recall at each threshold times the precision at the threshold *before*, which is 1 at
+    the start. So a hard mask with recall R and precision P gets R, whatever P is, plus (1 - R) P at threshold 0."""
     recall: float
-    """Recall at the best corner, where precision times recall is greatest."""
+    """Recall at the best corner: the threshold where precision times recall is greatest."""
     precision: float
     """Precision at the best corner."""
     threshold: float
     """Threshold of the best corner, a multiple of 0.01."""
     exact_ap: float
-    """Average precision over all grey values, each step with its own precision: a hard mask gets R P plus the
-    share of class pixels times (1 - R). 0 when the class is absent."""
+    """Average precision over all grey values, where each gain in recall has its own precision: a hard mask gets R P
+    plus (1 - R) times the share of pixels that have the class. 0 when the class is absent."""
 
 
 def _thresholds() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Thresholds 1.00, 0.99 … 0.00, and for each the least grey value g with g / 255 >= threshold."""
+    """Thresholds 1.00, 0.99 … 0.00, and for each the smallest grey value g with g / 255 >= threshold."""
     thresholds = np.arange(NUM_STEPS, -1, -1) / NUM_STEPS
     return thresholds, np.searchsorted(np.arange(_LEVELS) / 255, thresholds, side="left")
 
@@ -58,7 +58,7 @@ def curve_scores(prediction: Image, truth: npt.NDArray[np.bool_] | Image) -> Cur
 
 
 def histogram_scores(right: npt.NDArray[np.int64], taken: npt.NDArray[np.int64]) -> CurveScores:
-    """Scores from counts per grey value (256,): pixels of the class, and all pixels."""
+    """Scores from two counts per grey value (256,): of the class's pixels, and of all pixels."""
     found = np.cumsum(right[::-1])[::-1]  # pixels of the class at this grey value or above
     called = np.cumsum(taken[::-1])[::-1]
     if found[0] == 0:
@@ -78,15 +78,14 @@ def histogram_scores(right: npt.NDArray[np.int64], taken: npt.NDArray[np.int64])
 
 
 class LlamasSums(NamedTuple):
-    """Sums of scores per class over images; `merged` adds images and workers."""
+    """Sums of scores per class over images; `merged` adds the sums of images or workers."""
 
     num_images: int
     sums: Mapping[str, CurveScores]
-    """Class ("0" to "4", or "binary") to the sum of its images' scores. Every image counts, also where the class is
-    absent, which gives 0."""
+    """For each class ("0" to "4") the sum of the images' scores. An image without the class counts, with 0."""
 
     def merged(self, other: "LlamasSums") -> "LlamasSums":
-        """Both sums together; a sum without images takes the other's classes."""
+        """The sum of both; a sum without images may have no classes."""
         if not self.num_images or not other.num_images:
             return self if self.num_images else other
         added = {name: _add(scores, other.sums[name]) for name, scores in self.sums.items()}
@@ -98,12 +97,12 @@ class LlamasSums(NamedTuple):
 
     @property
     def mean_average_precision(self) -> float:
-        """The official number: mean AUC over l1, l0, r0, r1, or the AUC of the binary task. NaN without images."""
+        """The official score: mean AUC over l1, l0, r0, r1, or the AUC of the binary task. NaN without images."""
         return self._mean("auc")
 
     @property
     def mean_exact_ap(self) -> float:
-        """The same mean of the exact average precision, which a hard mask cannot raise."""
+        """The same mean of the exact average precision, in which a hard mask has no advantage."""
         return self._mean("exact_ap")
 
     def _mean(self, field: str) -> float:
@@ -116,5 +115,5 @@ def _add(one: CurveScores, other: CurveScores) -> CurveScores:
 
 
 def image_sums(predictions: Mapping[str, Image], masks: Mapping[str, npt.NDArray[np.bool_]]) -> LlamasSums:
-    """Scores of one image: per class the grey image of its probability and the mask of its pixels, under one key."""
+    """Scores of one image, from the grey image of each class's probability and the mask of its pixels, by class."""
     return LlamasSums(1, {name: curve_scores(predictions[name], mask) for name, mask in masks.items()})

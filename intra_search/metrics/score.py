@@ -1,4 +1,4 @@
-"""The three benchmarks' metrics on folders of anybody's predictions: what `intra-search score` runs."""
+"""The metrics of the three benchmarks on folders of predictions, from any tool: `intra-search score`."""
 
 import json
 import math
@@ -46,7 +46,7 @@ def _folder(path: Path, role: str) -> Path:
 
 
 class CulaneReport(NamedTuple):
-    """Counts over a list of frames, and per scenario where split lists were given."""
+    """Counts over a list of frames, and per scenario if scenario lists were given."""
 
     total: LaneCounts
     scenarios: dict[str, LaneCounts]
@@ -54,9 +54,9 @@ class CulaneReport(NamedTuple):
     missing_predictions: int
     """Frames without a prediction file; they count as frames without predicted lanes."""
     unlisted_predictions: int
-    """Prediction files of frames that no list names; passed over, since a list may be a part of what was predicted."""
+    """Prediction files of frames that are in no list; they are not counted, since a list may name only some frames."""
     missing_scenarios: list[str]
-    """Split lists that were asked for and are not there."""
+    """Scenario lists that do not exist."""
     skipped: list[str]
 
     def to_json(self) -> Json:
@@ -84,10 +84,10 @@ def score_culane(
     splits: Path | None = None,
     options: TallyOptions | None = None,
 ) -> CulaneReport:
-    """CULane's F1 over the frames of a list. Both folders hold `<image name>.lines.txt` under the list's names.
+    """CULane's F1 over the frames of a list. Both folders hold `<image name>.lines.txt`, with the list's image names.
 
-    `splits` is the folder of the nine scenario lists; those that are there are scored. A missing prediction file means
-    no lanes, unless all are missing.
+    `splits` is the folder of the nine scenario lists; those that exist are scored. A missing prediction file counts as
+    a frame without lanes, but not all may be missing.
     """
     rule = _checked_rule(rule or LaneRule())
     _folder(annotations, "annotations")
@@ -111,7 +111,7 @@ def score_culane(
 
 
 def _compared_with_lists(predictions: Path, frames: list[str]) -> tuple[int, int]:
-    """Listed frames without a prediction file, and prediction files of frames that are not listed."""
+    """The numbers of listed frames without a prediction file, and of prediction files of frames in no list."""
     listed = {predictions / lanes_name(name): None for name in frames}
     missing = sum(not path.exists() for path in listed)
     if missing == len(listed):
@@ -121,7 +121,7 @@ def _compared_with_lists(predictions: Path, frames: list[str]) -> tuple[int, int
 
 
 def _split_files(splits: Path) -> dict[str, Path]:
-    """The scenario lists that are there."""
+    """The scenario lists that exist."""
     found = {key: splits / file for key, file in SCENARIOS.items() if (splits / file).exists()}
     if not found:
         rule, remedy = "must be the folder of the scenario lists (test0_normal.txt, …)", "check the path"
@@ -130,7 +130,7 @@ def _split_files(splits: Path) -> dict[str, Path]:
 
 
 _MOST_PIXELS = 10_000
-"""Longest side of a canvas and broadest brush: beyond any camera's, within what OpenCV draws and memory holds."""
+"""Longest side of a canvas and broadest brush: more than any camera has, but OpenCV can still draw it."""
 
 
 def _checked_rule(rule: LaneRule) -> LaneRule:
@@ -159,7 +159,7 @@ class ApolloScapeReport(NamedTuple):
     scores: ApolloScapeScores
     num_images: int
     num_passed_over: int
-    """Labels in the data set's root whose whole record has no prediction."""
+    """Labels of records without any prediction, in a data set's root."""
     skipped: list[str]
 
     def to_json(self) -> Json:
@@ -180,8 +180,8 @@ def score_apolloscape(labels: Path, predictions: Path, options: TallyOptions | N
 
     `labels` may also be the data set's root, whose `Labels_road02/Label/Record001/Camera 5/<image>_bin.png` is then
     paired with a submission's `road02/<image>.png`. PNGs are grey or palette images of ids, or RGB in the official
-    colours. Every label needs its prediction and the reverse; only records of a data set's root that have no
-    prediction at all are passed over and counted, since splits are made of whole records.
+    colours. Every label must have a prediction, and every prediction a label. The exception: below a data set's root,
+    records without any prediction are left out (their labels are counted), since splits consist of whole records.
     """
     truth, predicted = _id_images(labels, "labels"), _id_images(predictions, "predictions")
     num_passed_over = 0
@@ -237,9 +237,9 @@ class LlamasReport(NamedTuple):
 
     sums: LlamasSums
     not_labels: list[str]
-    """JSON files among the labels that hold something else and have no predictions; passed over."""
+    """JSON files among the labels that hold something else and have no predictions; left out."""
     not_predictions: list[str]
-    """PNGs among the predictions that are not named after a label file and a class; passed over."""
+    """PNGs among the predictions whose name is not that of a label file and a class; left out."""
     skipped: list[str]
 
     def to_json(self) -> Json:
@@ -263,8 +263,8 @@ class LlamasReport(NamedTuple):
 def score_llamas(
     labels: Path, predictions: Path, *, binary: bool = False, options: TallyOptions | None = None
 ) -> LlamasReport:
-    """LLAMAS' official areas over all label files. A label `a/b.json` has the predictions `a/b.json_<class>.png`,
-    classes 0 to 4 (background, l1, l0, r0, r1), or class 1 alone for the binary task."""
+    """LLAMAS' official areas over all label files. A label `a/b.json` has the predictions `a/b.json_<class>.png`, for
+    the classes 0 to 4 (background, l1, l0, r0, r1), or for class 1 alone in the binary task."""
     _folder(labels, "label files")
     _folder(predictions, "predictions")
     found = _found_predictions(predictions, skip_bad=options is not None and options.skip_bad)
@@ -280,11 +280,11 @@ def score_llamas(
 
 class _FoundPredictions(NamedTuple):
     labels: set[str]
-    """Label files that the predictions' names point to."""
+    """Label files that the predictions' names contain."""
     others: list[str]
-    """PNGs of other names."""
+    """PNGs with other names."""
     skipped: list[str]
-    """Predictions of a class that there is not."""
+    """Predictions of a class that does not exist."""
 
 
 def _found_predictions(predictions: Path, *, skip_bad: bool) -> _FoundPredictions:
@@ -305,7 +305,7 @@ def _found_predictions(predictions: Path, *, skip_bad: bool) -> _FoundPrediction
 
 
 def _is_label(path: Path) -> bool:
-    """Whether a JSON file is meant as a label; an unreadable one is, so that it is reported rather than passed over."""
+    """Whether a JSON file is meant as a label. An unreadable one counts as a label, so that it is reported."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -329,7 +329,7 @@ def _count_llamas_image(labels: Path, predictions: Path, binary: bool, name: str
 
 
 def _read_probability(path: Path) -> Ids:
-    """Grey image (717, 1276) of 255 times the probability."""
+    """Grey image (717, 1276): 255 times the probability."""
     if not path.is_file():
         raise SceneError(str(path), "must exist: a class's prediction", "no such file", "write one PNG per class")
     image = read_grey(path)

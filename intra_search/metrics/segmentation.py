@@ -1,6 +1,6 @@
-"""Confusion counts of segmentation, and the scores read from them. Counts add up over batches, images and workers.
+"""Confusion counts of segmentation, and the scores computed from them. Counts may be summed over batches and workers.
 
-# K classes; rows of a confusion are the truth, columns the prediction.
+K classes; rows of a confusion are the truth, columns the prediction.
 """
 
 from typing import NamedTuple
@@ -9,28 +9,26 @@ import torch
 from torch import Tensor
 
 from intra_search.errors import SceneError
-
-IGNORED = 255
+from intra_search.scenes.labels import IGNORED
 
 
 class SegmentationScores(NamedTuple):
-    """What a confusion matrix says; every share lies in 0..1."""
+    """Scores of a confusion matrix, in 0..1."""
 
     miou: float
-    """Mean IoU over the classes present in truth or prediction; NaN when there is none."""
+    """Mean IoU over the classes that occur in truth or prediction; NaN when there is none."""
     class_iou: list[float | None]
-    """IoU of each class; None where a class is neither in truth nor predicted."""
+    """IoU of each class; None if a class is neither in truth nor predicted."""
     pixel_accuracy: float
     """Share of counted pixels that are right; NaN when no pixel is counted."""
     num_present: int
-    """Classes that `miou` averages over."""
+    """Number of classes that `miou` averages."""
 
 
 def confusion_matrix(labels: Tensor, predictions: Tensor, num_classes: int) -> Tensor:
     """Counts of (truth, prediction) pairs: (K, K) int64 on the labels' device, rows truth.
 
-    `labels` and `predictions` are integer tensors of one shape on one device. Pixels with label 255 are not counted,
-    whatever is predicted there. Sums of confusions of parts equal the confusion of the whole.
+    `labels` and `predictions` are integer tensors of one shape on one device. Pixels with label 255 are not counted.
 
     Raises SceneError when the shapes differ, or a counted pixel holds a value outside 0..num_classes - 1.
     """
@@ -45,7 +43,7 @@ def confusion_matrix(labels: Tensor, predictions: Tensor, num_classes: int) -> T
     truth = labels.reshape(-1).long()
     guess = predictions.reshape(-1).long()
     known = (truth >= 0) & (truth < num_classes) & (guess >= 0) & (guess < num_classes)
-    # Two bins behind the table take foreign values and ignored pixels: fixed shapes, no copy of the valid pixels.
+    # Two more bins count foreign values and ignored pixels: so shapes are fixed and valid pixels need not be copied.
     cells = torch.where(known, truth * num_classes + guess, num_cells)
     cells = torch.where(truth == IGNORED, num_cells + 1, cells)
     counts = torch.bincount(cells, minlength=num_cells + 2)
@@ -62,14 +60,14 @@ def confusion_matrix(labels: Tensor, predictions: Tensor, num_classes: int) -> T
 
 
 def iou(confusion: Tensor) -> Tensor:
-    """Intersection over union of each class: (K,) float64; NaN where a class is neither in truth nor predicted."""
+    """Intersection over union of each class: (K,) float64; NaN if a class is neither in truth nor predicted."""
     right = confusion.diagonal().double()
     union = confusion.sum(dim=0).double() + confusion.sum(dim=1).double() - right
     return torch.where(union > 0, right / union.clamp_min(1), torch.nan)
 
 
 def segmentation_scores(confusion: Tensor) -> SegmentationScores:
-    """Scores of one confusion (K, K), however many images and workers it was summed over."""
+    """Scores of a confusion (K, K) of one image, or summed over images and workers."""
     per_class = iou(confusion.cpu())
     present = ~per_class.isnan()
     total = int(confusion.sum())

@@ -1,4 +1,4 @@
-"""Counting many files: one result per item, merged over processes, bad items refused or left out by name."""
+"""Counts over many files: one result per item, in several processes, then merged. Bad items raise or are listed."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -14,17 +14,17 @@ from intra_search.errors import SceneError
 Item = TypeVar("Item")
 Total = TypeVar("Total")
 
-_ITEMS_PER_PROCESS = 250  # below this, starting a process costs more than it saves
-_PARTS_PER_PROCESS = 8  # parts are dealt as processes become free, so one slow part holds up little
+_ITEMS_PER_PROCESS = 250  # for fewer, starting a process takes longer than it saves
+_PARTS_PER_PROCESS = 8  # a process takes the next part when it is free, so one slow part delays little
 
 
 class TallyOptions(NamedTuple):
-    """How items are counted; the result does not depend on it, except for bad items."""
+    """How items are counted. The result does not depend on it, except for bad items."""
 
     skip_bad: bool = False
-    """Leave bad items out and list them, instead of stopping at the first."""
+    """Bad items are left out and listed; else the first one raises."""
     processes: int | None = None
-    """None: one per core, fewer for few items."""
+    """None: one per core, or fewer for few items."""
 
 
 def tally(
@@ -33,10 +33,10 @@ def tally(
     items: Sequence[Item],
     options: TallyOptions | None = None,
 ) -> tuple[Total, list[str]]:
-    """Merged counts of all items, and one line per item left out, both in the items' order.
+    """Merged counts of all items, and one line for each item left out, both in the items' order.
 
-    `count` must be picklable: a function of a module, or a partial of one. Raises the SceneError of the first bad item,
-    or, with `skip_bad`, one when every item is bad.
+    `count` must be picklable: a function of a module, or a partial of one. Raises the SceneError of the first bad item;
+    with `skip_bad`, a SceneError when every item is bad.
     """
     options = options or TallyOptions()
     processes = options.processes or min(os.cpu_count() or 1, len(items) // _ITEMS_PER_PROCESS)
@@ -46,7 +46,7 @@ def tally(
     else:
         size = -(-len(items) // (processes * _PARTS_PER_PROCESS))
         chunks = [items[start : start + size] for start in range(0, len(items), size)]
-        # Spawned, not forked: a fork of a process with threads (OpenCV's, for one) can hang.
+        # Spawned, not forked: a fork of a process with threads (such as OpenCV's) can hang.
         with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_use_one_thread) as pool:
             parts = list(pool.map(count_part, chunks))
     totals = [total for total, _ in parts if total is not None]

@@ -1,4 +1,4 @@
-"""Teacher and students. The public names stand here; every network has a file of its own."""
+"""Teacher and students: the public names. Every network has its own file."""
 
 from intra_search.networks.build import build_network
 from intra_search.networks.output import NetworkOutput

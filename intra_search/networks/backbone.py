@@ -1,8 +1,8 @@
 """ResNet backbones at output stride 8, from torchvision's blocks and under torchvision's parameter names.
 
-torchvision refuses dilation for the blocks of ResNet-18 and 34 and width factors for all but Bottleneck, so the stages
-are assembled here, and strides and dilations set on the convolutions after construction, for all depths alike.
-Weights of a torchvision ResNet of the same depth load by name (without `fc`).
+torchvision has no dilation for the blocks of ResNet-18 and 34, and width factors for Bottleneck blocks only. So the
+stages are assembled here, and dilations are set on the convolutions afterwards, in the same way for all depths.
+Weights of a torchvision ResNet of the same depth can be loaded by name (without `fc`).
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from intra_search.networks.shape import scaled_channels
 
 
 class Depth(NamedTuple):
-    """Block type and blocks per stage of one published depth."""
+    """Block type, and number of blocks in each stage, of one published depth."""
 
     block: type[BasicBlock] | type[Bottleneck]
     stages: tuple[int, int, int, int]
@@ -33,8 +33,8 @@ DEPTHS = {
 class DilatedResNet(nn.Module):
     """Stem and four stages; `layer3` and `layer4` keep the size of `layer2` (1/8) by dilations 2 and 4.
 
-    The first block of a dilated stage keeps the dilation of the stage before: its convolution reads the same pixels
-    that the strided original read. With `dilate_first` it takes its own stage's, as the authors' code has it.
+    The first block of a dilated stage has the dilation of the stage before: so its convolution reads the same pixels as
+    in the original with strides. With `dilate_first` it has its own stage's dilation, as in the authors' code.
     """
 
     def __init__(self, depth: int, width: float = 1.0, *, dilate_first: bool = False) -> None:

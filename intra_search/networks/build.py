@@ -23,20 +23,20 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "pspnet_resnet50": partial(PSPNet, depth=50),
     "pspnet_resnet101": partial(PSPNet, depth=101),
 }
-"""All return `NetworkOutput` and have `feature_channels: dict[str, int]`, the channels of each named feature."""
+"""All return a `NetworkOutput` and have `feature_channels: dict[str, int]`, the channels of each named feature."""
 
 
 class NetworkRecipe(NamedTuple):
-    """All that it takes to build a network again: what a checkpoint says of its weights."""
+    """All that is needed to build a network again; stored in checkpoints."""
 
     name: str
     num_classes: int
     options: dict[str, Any]
     """Further arguments of `build_network`."""
     num_lanes: int = 0
-    """Lanes of its existence branch; 0: it has none."""
+    """Lanes of its existence branch; 0: it has no such branch."""
     input_size: tuple[int, int] | None = None
-    """Height and width that an existence branch is made for."""
+    """Height and width of the images that its existence branch takes."""
 
     def build(self) -> nn.Module:
         """The network with fresh weights; see `build_network`."""
@@ -47,7 +47,7 @@ class NetworkRecipe(NamedTuple):
 
     @classmethod
     def of_json(cls, row: dict[str, Any]) -> "NetworkRecipe":
-        """Back from the JSON form of `_asdict()`."""
+        """A recipe from the JSON form of its `_asdict()`."""
         size = row.get("input_size")
         return cls(**{**row, "input_size": (size[0], size[1]) if size else None})
 

@@ -1,4 +1,4 @@
-"""Checkpoints: the state of one training after an epoch, in folders that are published whole."""
+"""Checkpoints: the state of one training after an epoch, in folders that appear all at once."""
 
 import io
 from collections.abc import Callable, Iterable
@@ -22,7 +22,7 @@ class Checkpoint(NamedTuple):
     """What a checkpoint folder holds."""
 
     network: dict[str, Any]
-    """State dict of the network alone; all that evaluation and `init` need."""
+    """State dict of the network alone: enough for evaluation and for `init`."""
     training: dict[str, Any]
     """State dicts of student loss (under "objective", its name in older checkpoints) and optimizer."""
     about: dict[str, Any]
@@ -34,7 +34,7 @@ class Checkpoint(NamedTuple):
 
 
 def save_checkpoint(storage: Storage, folder: str, epoch: int, checkpoint: Checkpoint) -> str:
-    """Publishes a checkpoint below `folder` and returns its path."""
+    """Writes a checkpoint below `folder` and returns its path."""
     path = f"{folder}/{checkpoint_name(epoch)}"
     files = {NETWORK_FILE: _packed(checkpoint.network), TRAINING_FILE: _packed(checkpoint.training)}
     write_bundle(storage, path, files, {**checkpoint.about, "epoch": epoch, "torch": torch.__version__})
@@ -54,10 +54,9 @@ def load_checkpoint(storage: Storage, path: str) -> Checkpoint:
 
 
 def load_newest(storage: Storage, folder: str, generation: int, note: Callable[[str], None]) -> Checkpoint | None:
-    """The newest undamaged checkpoint of a training up to a generation; `note` is told of damaged newer ones.
+    """The newest undamaged checkpoint of a training, up to a generation; `note` gets a line for each damaged newer one.
 
-    A later generation's comes before an earlier one's, whatever their epochs: workers of a driver that is gone may
-    still be writing.
+    A later generation's checkpoint counts as newer, whatever the epochs: workers of an earlier driver may still write.
     """
     for home in generation_folders(storage, folder, until=generation):
         for name in sorted((name for name in storage.names(home) if name.startswith("checkpoint-")), reverse=True):
@@ -77,11 +76,11 @@ def prune_checkpoints(storage: Storage, folder: str, keep_epochs: Iterable[int])
 
 
 def initialise(network: nn.Module, uri: str, setting: str) -> list[str]:
-    """Copies weights of a checkpoint into a network; returns the names of layers left as they were.
+    """Copies weights of a checkpoint into a network; returns the names of tensors left as they were.
 
-    The classifier may have other classes (a start from drawn scenes): tensors of another shape in the last layers
-    are left out. So may either have an existence branch that the other lacks. Raises `CheckpointError` when fewer than
-    half of the network's weights, its branch apart, fit: another network then.
+    Tensors of another shape are left out: the classifier may have other classes (a start from drawn scenes). Either
+    network may have an existence branch that the other lacks. Raises `CheckpointError` if fewer than half of the
+    network's weights, without its branch, fit: then it is another network.
     """
     found = {_bare(name): value for name, value in load_checkpoint(Storage(uri), "").network.items()}
     own = network.state_dict()
@@ -90,7 +89,7 @@ def initialise(network: nn.Module, uri: str, setting: str) -> list[str]:
         for name, value in own.items()
         if _bare(name) in found and found[_bare(name)].shape == value.shape
     }
-    # The branch is counted on neither side: its hidden layer may outweigh a small network.
+    # The branch is not counted: its hidden layer may have more weights than a small network.
     sizes = {name: value.numel() for name, value in own.items() if not name.startswith(BRANCH)}
     weights, total = sum(sizes.get(name, 0) for name in fitting), sum(sizes.values())
     if weights < total / 2:
@@ -101,7 +100,7 @@ def initialise(network: nn.Module, uri: str, setting: str) -> list[str]:
 
 
 def load_network(storage: Storage, path: str) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a checkpoint, in eval mode on the CPU, and what its writer said of it."""
+    """The network of a checkpoint, in eval mode on the CPU, and the checkpoint's description."""
     checkpoint = load_checkpoint(storage, path)
     network = NetworkRecipe.of_json(checkpoint.about["network"]).build()
     try:
@@ -114,12 +113,12 @@ def load_network(storage: Storage, path: str) -> tuple[nn.Module, dict[str, Any]
 
 
 def read_checkpoint_about(storage: Storage, path: str) -> dict[str, Any]:
-    """What a checkpoint's writer said, without its weights."""
+    """A checkpoint's description, without reading its weights."""
     return read_about(storage, path)
 
 
 def _bare(name: str) -> str:
-    """Name of a tensor in the network that a `LaneNetwork` may wrap."""
+    """Name of a tensor without the prefix that a `LaneNetwork` adds."""
     return name.removeprefix(INNER)
 
 

@@ -1,8 +1,8 @@
 """ENet (Paszke et al., 2016, "ENet: A Deep Neural Network Architecture for Real-Time Semantic Segmentation").
 
-The layout of the paper's Table 1: an asymmetric pair of a deep encoder and a shallow decoder that unpools with the
-encoder's pooling indices. No convolution inside a bottleneck has a bias (section 3), PReLU in the encoder, ReLU in
-the decoder. PReLU learns one slope per channel, as in the paper.
+Built as in the paper's Table 1: a deep encoder and a shallow decoder that unpools with the encoder's pooling indices.
+Convolutions inside a bottleneck have no bias (section 3). PReLU in the encoder, with one slope per channel; ReLU in the
+decoder.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ def _conv_norm(conv: nn.Module, channels: int, activation: Activation | None) ->
 
 
 class InitialBlock(nn.Module):
-    """Halves the size: 3x3 convolution beside max pooling of the image, concatenated."""
+    """Halves the size: a 3x3 convolution and max pooling of the image, concatenated."""
 
     def __init__(self, channels_out: int) -> None:
         super().__init__()
@@ -92,13 +92,13 @@ class DownBottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         pooled, indices = F.max_pool2d(x, 2, return_indices=True)
-        # Padding the axis before H and W: (W left, W right, H left, H right, C left, C right).
+        # The order is (W left, W right, H left, H right, C left, C right).
         shortcut = F.pad(pooled, (0, 0, 0, 0, 0, self.extra_channels))
         return self.activation(shortcut + self.branch(x)), indices
 
 
 class UpBottleneck(nn.Module):
-    """Doubles the size; the shortcut is unpooled to where the encoder's maxima were."""
+    """Doubles the size; the shortcut is unpooled to the places of the encoder's maxima."""
 
     def __init__(self, channels_in: int, channels_out: int, dropout: float) -> None:
         super().__init__()
@@ -117,14 +117,14 @@ class UpBottleneck(nn.Module):
 
 
 class ENet(nn.Module):
-    """Published at `width=1, blocks=(4, 16)`.
+    """The published network has `width=1, blocks=(4, 16)`.
 
     Args:
         num_classes: K.
         width: factor on every channel count (16, 64, 128 as published), rounded to multiples of 4.
-        blocks: bottlenecks at 1/4 and at 1/8 of the input beside the downsampling ones; those at 1/8 cycle through
-            the paper's eight kinds (regular, dilated 2, asymmetric, dilated 4, ...).
-        dropout: rates at 1/4 and everywhere after (published: 0.01 and 0.1).
+        blocks: bottlenecks at 1/4 and at 1/8 of the input, without the downsampling ones; those at 1/8 repeat the
+            paper's eight kinds (regular, dilated 2, asymmetric, dilated 4, ...).
+        dropout: rates at 1/4 and in all later blocks (published: 0.01 and 0.1).
 
     Features: `block1` (1/2), `block2` (1/4), `block3` (1/8, the end of the encoder).
     """

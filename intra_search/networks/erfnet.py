@@ -1,6 +1,6 @@
 """ERFNet (Romera et al., 2018, "ERFNet: Efficient Residual Factorized ConvNet"), the student of IntRA-KD.
 
-Built without the encoder-only head that the authors' release carries for pre-training the encoder alone.
+Without the extra head of the authors' release, which is for pre-training the encoder alone.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ DILATIONS = (2, 4, 8, 16)
 
 
 class Downsampler(nn.Module):
-    """Halves the size: a strided convolution beside a max pooling of the input, concatenated."""
+    """Halves the size: a strided convolution and a max pooling of the input, concatenated."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
@@ -60,12 +60,12 @@ class Upsampler(nn.Module):
 
 
 class ERFNet(nn.Module):
-    """Published at `width=1, blocks=(5, 8)`: 2,063,281 parameters for 5 classes.
+    """The published network has `width=1, blocks=(5, 8)`: 2,063,281 parameters for 5 classes.
 
     Args:
         num_classes: K.
         width: factor on every channel count (16, 64, 128 as published), rounded to multiples of 4.
-        blocks: factorized blocks at 1/4 and at 1/8 of the input; dilations at 1/8 cycle through 2, 4, 8, 16.
+        blocks: factorized blocks at 1/4 and at 1/8 of the input; dilations at 1/8 repeat 2, 4, 8, 16.
         dropout: rates in the blocks at 1/4 and at 1/8 (published: 0.03 and 0.3).
 
     Features: `block1` (1/2), `block2` (1/4), `block3` (1/8, the end of the encoder).

@@ -1,7 +1,7 @@
-"""The existence branch: which lanes a picture has, read from a network's deepest feature.
+"""The existence branch: it says which lanes a picture has, from a network's deepest feature.
 
-The form of the authors' ERFNet for CULane, for every network. Their code passes a sigmoid's result into a loss that
-takes logits; here the branch ends in logits.
+It is the branch of the authors' ERFNet for CULane, here for every network. Their code passes the result of a sigmoid to
+a loss that takes logits; here the branch returns logits.
 """
 
 # B images, C channels, L lanes, h w feature height and width
@@ -16,7 +16,7 @@ from intra_search.networks.output import EXISTENCE, NetworkOutput
 from intra_search.networks.shape import OUTPUT_STRIDE
 
 INNER, BRANCH = "network.", "branch."
-"""How the names of a `LaneNetwork`'s weights begin: those of the network within, and of its branch."""
+"""Prefixes of a `LaneNetwork`'s weights: those of the network that it wraps, and those of its branch."""
 _MIDDLE_CHANNELS = 32
 _HIDDEN = 128
 _DROPOUT = 0.1
@@ -24,13 +24,13 @@ _DILATION = 4
 
 
 class ExistenceBranch(nn.Module):
-    """3x3 convolution dilated by 4 to 32 channels, normalised; 1x1 to lanes + 1 maps, softmax over them, 2x2 max-pool;
-    all cells through a hidden layer of 128 to one logit per lane.
+    """3x3 convolution with dilation 4 to 32 channels, BatchNorm, ReLU, dropout; 1x1 convolution to lanes + 1 maps,
+    softmax over them, 2x2 max pooling; then all cells through a hidden layer of 128 to one logit per lane.
 
     Args:
         channels: C of the feature it reads.
         num_lanes: L.
-        size: (h, w) of that feature. The branch is made for one input size, as the authors' is.
+        size: (h, w) of that feature. Like the authors' branch, it is made for one input size.
     """
 
     def __init__(self, channels: int, num_lanes: int, size: tuple[int, int]) -> None:
@@ -64,8 +64,8 @@ class ExistenceBranch(nn.Module):
 class LaneNetwork(nn.Module):
     """A network with an existence branch on its deepest feature (`block3` of ERFNet and ENet, `block5` of ResNets).
 
-    Its features are the network's and one more, `existence`: (B, L) logits. Distillation reads features by name, so it
-    works as on the network alone.
+    Its features are the network's and `existence`: (B, L) logits. Distillation reads features by name, so it works as
+    with the network alone.
 
     Args:
         network: any of `intra_search.networks.build`.
@@ -82,7 +82,7 @@ class LaneNetwork(nn.Module):
         self.branch = ExistenceBranch(self.feature_channels[self._deepest], num_lanes, size)
 
     def forward(self, images: Tensor) -> NetworkOutput:
-        """Images (B, 3, H, W), normalised, of the size the branch was made for."""
+        """Images (B, 3, H, W), normalised, of the size that the branch was made for."""
         output: NetworkOutput = self.network(images)
         existence = self.branch(output.features[self._deepest])
         return output._replace(features={**output.features, EXISTENCE: existence})

@@ -1,18 +1,18 @@
-"""From the bytes of an image to a network's input; the same for training, teacher, evaluation and export."""
+"""A network's input from the bytes of an image; the same in training, for the teacher, in evaluation and export."""
 
 import torch
 from torch import Tensor
 
-# ImageNet's channel statistics in RGB, 0..1: the scale that pretrained ResNets expect. The authors' code subtracts
-# a BGR mean only; batch normalisation makes the two equivalent for networks trained from scratch.
+# ImageNet's channel statistics in RGB, 0..1: the scale that pretrained ResNets expect. The authors' code only subtracts
+# a BGR mean; for networks trained from scratch, batch normalisation makes that the same.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
 def normalise(images: Tensor) -> Tensor:
-    """RGB bytes (B, 3, H, W) to about zero mean and unit variance, on the same device and memory format.
+    """RGB bytes (B, 3, H, W) scaled to about mean 0 and variance 1, with the same device and memory format.
 
-    The result has torch's default dtype: float32, unless a test computes all in float64.
+    The result has torch's default dtype: float32, except in tests that compute in float64.
     """
     mean = torch.tensor(MEAN, device=images.device).view(1, 3, 1, 1)
     std = torch.tensor(STD, device=images.device).view(1, 3, 1, 1)

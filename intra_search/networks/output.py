@@ -5,7 +5,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 EXISTENCE = "existence"
-"""Name under which a network with an existence branch adds that branch's logits (B, L) to its features."""
+"""Name of the feature that holds the logits (B, L) of an existence branch, in networks that have one."""
 
 
 class NetworkOutput(NamedTuple):

@@ -1,4 +1,4 @@
-"""Where and in which precision a training runs: each decision comes with its reason, which is logged once."""
+"""The device and the precision of a training, each with the reason for its choice, which is logged once."""
 
 import logging
 from contextlib import AbstractContextManager
@@ -46,12 +46,12 @@ def place(amp: Amp, *, use_gpu: bool) -> Placement:
         dtype = None
         why = "training.amp = off" if amp == "off" else f"{device.type} has no bfloat16 units"
     precision = "bfloat16 autocast" if dtype else "float32"
-    # Channels-last is what tensor cores and oneDNN compute in; both spare a reordering of every feature map.
+    # Tensor cores and oneDNN compute in channels-last: so no feature map needs reordering.
     return Placement(device, dtype, torch.channels_last, f"{precision} on {device}: {why}")
 
 
 def resolved_amp(amp: Amp, *, use_gpu: bool) -> Literal["bf16", "off"]:
-    """What `auto` is on this machine."""
+    """The precision that `amp` means on this machine."""
     if amp != "auto":
         return amp
     has_units = torch.cuda.is_bf16_supported(including_emulation=False) if use_gpu else _cpu_has_bf16_units()
@@ -59,6 +59,6 @@ def resolved_amp(amp: Amp, *, use_gpu: bool) -> Literal["bf16", "off"]:
 
 
 def _cpu_has_bf16_units() -> bool:
-    # Emulated bfloat16 is slower than float32 (measured 1.6 times), so the instruction sets are asked, not torch.
+    # Emulated bfloat16 takes 1.6 times as long as float32 (measured), so the CPU's instruction sets decide, not torch.
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("amx_tile"))

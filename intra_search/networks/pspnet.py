@@ -1,8 +1,8 @@
 """PSPNet (Zhao et al., 2017, "Pyramid Scene Parsing Network"), the teacher of IntRA-KD.
 
-The authors' code downsamples bilinearly where the paper averages, swaps two paddings and sets BatchNorm's momentum to
-0.95; those read as accidents, and by default this is the pyramid of the PSPNet paper. Weights that were trained with
-the accidents need them, though: `layout = "authors"` computes what the authors' code computes in eval mode.
+The code of IntRA-KD's authors differs from the PSPNet paper: it downsamples bilinearly where the paper averages, swaps
+two paddings and sets BatchNorm's momentum to 0.95. These look like mistakes, so by default the pyramid is the paper's.
+But weights trained with that code need it: `layout = "authors"` computes what their code computes in eval mode.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from intra_search.networks.shape import check_input_size
 
 
 class PyramidPooling(nn.Module):
-    """Averages over 1x1, 2x2, ... grids, each projected, brought back to size and concatenated with the input."""
+    """Averages over 1x1, 2x2, ... grids, each projected, resized to the input and concatenated with it."""
 
     def __init__(self, channels_in: int, channels_bin: int, bins: Sequence[int]) -> None:
         super().__init__()
@@ -44,8 +44,8 @@ class ScaledPyramid(nn.Module):
     """The authors' pyramid: the map reduced by 10, 20, 30, 60 (bilinear, corners aligned as in PyTorch 0.3), each
     projected, enlarged again and concatenated with the input.
 
-    The map is padded with zeros up to multiples of the scale; the authors pass the rows' padding where PyTorch takes
-    the columns', and crop as if they had not.
+    The map is padded with zeros to multiples of the scale. The authors' code pads columns by what rows need and rows by
+    what columns need, and crops as if it had not.
     """
 
     scales = (10, 20, 30, 60)
@@ -91,7 +91,7 @@ class PSPNet(nn.Module):
         layout: `paper`, or `authors` for weights from the authors' code, whose pyramid has fixed scales and no bins.
 
     Features: `block1` (stem, 1/2), `block2` (1/4), `block3`, `block4`, `block5` (1/8). In training mode a bin of 1
-    needs more than one image per step: BatchNorm has nothing to normalise over otherwise.
+    needs more than one image per step: with one, its BatchNorm has a single value per channel.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
 """Weights from elsewhere for the teacher: the authors' released PSPNet, and torchvision's ImageNet backbones.
 
 What is known of the authors' file comes from their training code (names, shapes, input, PyTorch 0.3.0). The file itself
-was not at hand, so this is unverified: that it holds what that code saves (`epoch`, `arch`, `state_dict`, `best_mIoU`,
-names behind `module.`); that its 37 classes are in the order of this tool's ApolloScape classes with the ignored one
-last; and that its layout did not change after the code was published.
+was not available, so this is unverified: that it holds what that code saves (`epoch`, `arch`, `state_dict`,
+`best_mIoU`, names that begin with `module.`); that its 37 classes are in the order of this tool's ApolloScape classes,
+with the ignored one last; and that its layout did not change after the code was published.
 """
 
 import io
@@ -21,10 +21,10 @@ from intra_search.networks.input import MEAN, STD
 from intra_search.store.storage import Storage
 
 FILE_SUFFIXES = (".pth", ".pth.tar", ".pt")
-"""Names by which a checkpoint is known to be a file of torch, not a folder of this tool."""
+"""A checkpoint with such a name is a file of torch, not a folder of this tool."""
 
 BGR_MEAN = (103.939, 116.779, 123.68)
-"""What the authors subtract from blue, green and red bytes; they divide by nothing."""
+"""What the authors subtract from blue, green and red bytes. They do not divide."""
 
 _NAMES = (
     (r"base_model\.", "backbone."),
@@ -34,7 +34,7 @@ _NAMES = (
     (r"context_model\.out_bn2d\.", "head.1."),
     (r"classifier\.", "head.4."),
 )
-"""Beginnings of the authors' names and of ours."""
+"""Prefixes of the authors' names, and of ours for the same weights."""
 
 
 def is_file(uri: str) -> bool:
@@ -43,9 +43,9 @@ def is_file(uri: str) -> bool:
 
 
 def load_released(network: nn.Module, uri: str) -> None:
-    """Loads a file of the authors' PSPNet into ours, which must have `layout = "authors"`; ready for our RGB input.
+    """Loads a file of the authors' PSPNet into ours, which must have `layout = "authors"`, adapted to our RGB input.
 
-    Raises `CheckpointError` when it cannot be read, or holds other names or shapes than the network.
+    Raises `CheckpointError` when it cannot be read, or its names or shapes are not the network's.
     """
     found = {_own_name(name): value for name, value in _state(uri).items()}
     own = network.state_dict()
@@ -63,18 +63,17 @@ def load_released(network: nn.Module, uri: str) -> None:
 
 
 def load_imagenet(network: nn.Module, depth: int) -> None:
-    """Copies torchvision's ImageNet weights of a ResNet into a PSPNet's backbone, with an existence branch or without.
+    """Copies torchvision's ImageNet weights of a ResNet into the backbone of a PSPNet or of a `LaneNetwork` around one.
 
-    They are fetched unless torch's cache has them. Raises `SettingError` when this machine can neither fetch nor find
-    them.
+    They are downloaded unless torch's cache has them. Raises `SettingError` when this machine can do neither.
     """
     backbone = next(module for module in network.modules() if isinstance(module, DilatedResNet))
     backbone.load_state_dict({name: value for name, value in imagenet_state(depth).items() if name[:2] != "fc"})
 
 
 def imagenet_state(depth: int) -> dict[str, Tensor]:
-    """torchvision's state dict of a ResNet trained on ImageNet (its first version: features at their best, as its own
-    segmentation networks take it). Raises as `load_imagenet`."""
+    """torchvision's state dict of a ResNet trained on ImageNet: version 1, whose features are best for other tasks, and
+    which torchvision's segmentation networks use, too. Raises what `load_imagenet` raises."""
     from torchvision.models import get_weight
 
     weights = get_weight(f"ResNet{depth}_Weights.IMAGENET1K_V1")
@@ -88,12 +87,12 @@ def imagenet_state(depth: int) -> dict[str, Tensor]:
 
 
 def depth_of(name: str) -> int:
-    """Depth of a network's ResNet by the network's name."""
+    """The depth of a network's ResNet, which the network's name ends with."""
     return int(re.findall(r"\d+$", name)[0])
 
 
 def _state(uri: str) -> dict[str, Tensor]:
-    # The file keeps its score as a NumPy number, which torch's safe reader takes only when told to.
+    # The file holds its score as a NumPy number, which torch's safe reader must be told to accept.
     number = np.float64(0).__reduce__()[0]
     known: list[Any] = [number, (number, "numpy.core.multiarray.scalar"), np.dtype, np.dtypes.Float64DType]
     folder, _, name = uri.rpartition("/")
@@ -128,11 +127,11 @@ def _own_name(name: str) -> str:
 
 
 def _for_rgb(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same function of our input, normalised RGB, instead of blue, green and red bytes less their mean.
+    """Weights that compute the same from our input, normalised RGB, as theirs from BGR bytes minus their mean.
 
     A channel of theirs is 255 * STD * ours + (255 * MEAN - their mean). The factor goes into the first convolution's
-    weights; the rest, at most half a grey level, into the running mean behind it, which is exact except for the outer
-    pixels, where both pad with zeros of their own.
+    weights; the rest, at most half a grey level, into the running mean after it. This is exact except at the border,
+    where both networks pad with zeros, which mean different colours.
     """
     weight = state["backbone.conv1.weight"].flip(1)  # to RGB
     their_mean = weight.new_tensor(BGR_MEAN).flip(0)

@@ -1,6 +1,6 @@
-"""ResNet-18 as a student: dilated to stride 8, with a plain head.
+"""ResNet-18 as a student: dilated to stride 8, with a simple head.
 
-IntRA-KD names a ResNet-18 student but not its head; this one reduces to 128 channels, drops out and classifies.
+IntRA-KD names a ResNet-18 student but not its head. This one is a convolution to 128 channels, dropout, a classifier.
 """
 
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""Rules on sizes that all networks share: valid input sizes, and channel counts under a width factor."""
+"""Rules that all networks share: valid input sizes, and channel counts for a width factor."""
 
 from collections.abc import Sequence
 
@@ -25,8 +25,8 @@ def check_input_size(images: Tensor) -> None:
 def scaled_channels(published: Sequence[int], width: float) -> tuple[int, ...]:
     """Channel counts of consecutive stages at a width factor: multiples of 4, at least 4, strictly growing.
 
-    They must grow because a downsampler concatenates its pooled input with at least one new channel; at tiny widths
-    rounding alone would make two stages equal.
+    They must grow because a downsampler concatenates its pooled input with at least one new channel. For tiny widths,
+    rounding would make two stages equal.
     """
     if not width > 0:
         raise SettingError("network width", "must be > 0", width, "1 is the published network")
@@ -38,7 +38,7 @@ def scaled_channels(published: Sequence[int], width: float) -> tuple[int, ...]:
 
 
 def check_blocks(blocks: Sequence[int]) -> tuple[int, int]:
-    """The pair (blocks at 1/4, blocks at 1/8), or a `SettingError`."""
+    """The pair (blocks at 1/4, blocks at 1/8). Raises `SettingError` for anything else."""
     if len(blocks) != 2 or min(blocks) < 0:
         rule = "must be two counts >= 0: blocks at 1/4 and at 1/8 of the input"
         raise SettingError("network blocks", rule, list(blocks), "published ERFNet is [5, 8], ENet [4, 16]")

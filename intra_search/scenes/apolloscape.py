@@ -3,7 +3,7 @@
     ColorImage_road02/ColorImage/Record001/Camera 5/170927_063843458_Camera_5.jpg
     Labels_road02/Label/Record001/Camera 5/170927_063843458_Camera_5_bin.png
 
-The camera's folder is spelled `Camera 5` or `Camera_5`, not always alike in both trees.
+The camera's folder is spelled `Camera 5` or `Camera_5`; images and labels may use different spellings.
 """
 
 import logging
@@ -36,12 +36,12 @@ UNLABELLED_ROAD = "road05"
 """The official test road, whose labels are private."""
 _LABEL_SUFFIX = "_bin.png"
 KEPT_ROWS_PER_COLUMN = 1010 / 3384
-"""The authors keep the lowest 1010 rows of frames 3384 wide: they cut 1700 of 2710 rows."""
+"""The authors cut the upper 1700 of 2710 rows, so 1010 rows of frames 3384 wide are left."""
 
 
 class ApolloScapeScenes:
-    """All labelled frames below a root. A group is a record of a road, so that both cameras of a moment and the
-    near duplicates of one drive stay together."""
+    """All labelled frames below a root. A group is a record of a road, so that pictures of both cameras at one moment,
+    and similar pictures of one drive, stay in one split."""
 
     def __init__(self, settings: ScenesSettings) -> None:
         """Lists the files. Raises `SettingError` for a missing root, `SceneError` for no frames or a missing mask."""
@@ -68,7 +68,7 @@ class ApolloScapeScenes:
 
     @staticmethod
     def paper_crop_top(height: int, width: int) -> int:
-        """1700 of 3384 x 2710 (the authors' crop); frames of other sizes keep the same shape of the lowest rows."""
+        """1700 rows of 3384 x 2710 (the authors' crop); for other sizes, what is left has the same aspect ratio."""
         return max(0, height - round(width * KEPT_ROWS_PER_COLUMN))
 
     def signature(self) -> str:
@@ -117,7 +117,7 @@ def road_images(scan: Scan, road: str) -> Iterator[RoadImage]:
     """All images of a road, labelled or not."""
     images = f"ColorImage_{road}/ColorImage"
     cameras = [(record, camera) for record in scan.folders(images) for camera in scan.folders(f"{images}/{record}")]
-    # By the name that scenes get, so that the spelling of a folder does not change their order.
+    # Sorted by the names that scenes get, so that the spelling of a folder does not change their order.
     for record, camera in sorted(cameras, key=lambda pair: (pair[0], pair[1].replace(" ", "_"))):
         folder = f"{images}/{record}/{camera}"
         for image in scan.files(folder, IMAGE_SUFFIXES):
@@ -126,7 +126,7 @@ def road_images(scan: Scan, road: str) -> Iterator[RoadImage]:
 
 
 def _masks(scan: Scan, record: str, camera: str) -> dict[str, str]:
-    """Paths of one camera's masks by their names, from either spelling of its folder."""
+    """Paths of one camera's masks by their names, from both spellings of its folder."""
     folders = {f"{record}/{camera.replace(' ', '_')}", f"{record}/{camera.replace('_', ' ')}"}
     return {name: f"{folder}/{name}" for folder in folders for name in scan.files(folder, (".png",))}
 
@@ -134,7 +134,7 @@ def _masks(scan: Scan, record: str, camera: str) -> dict[str, str]:
 def submission_labels(root: Path) -> dict[str, Path]:
     """Labels below a data set's root, by the name of their prediction in a submission: `road02/<image name>.png`.
 
-    Empty for a folder of another layout. Raises `SceneError` when two labels would share a prediction."""
+    Empty for a folder with another layout. Raises `SceneError` when two labels would have the same prediction."""
     found: dict[str, Path] = {}
     for path in sorted(root.glob(f"Labels_*/Label/*/*/*{_LABEL_SUFFIX}")):
         road = path.relative_to(root).parts[0].removeprefix("Labels_")
@@ -147,6 +147,6 @@ def submission_labels(root: Path) -> dict[str, Path]:
 
 
 def labels_of_predicted_records(labels: Mapping[str, Path], predicted: Container[str]) -> dict[str, Path]:
-    """Those of `submission_labels` whose record has a prediction."""
+    """Those of `submission_labels` that belong to a record with a prediction."""
     records = {path.parents[1] for name, path in labels.items() if name in predicted}
     return {name: path for name, path in labels.items() if path.parents[1] in records}

@@ -1,26 +1,24 @@
-"""Decoded and reduced scenes on this machine's disk, so that a JPEG is decoded once, not in every epoch of every trial.
+"""Decoded and resized scenes on this machine's disk, so that a JPEG is decoded once, not in every epoch of every trial.
 
-Where: below `$INTRA_SEARCH_CACHE`, else in `intra-search-<user id>` of the temporary folder: node-local, since a
-reduced scene fetched over a network is no cheaper than its JPEG. It may be deleted at any time. One folder holds the
-scenes of one data set at one size, whoever asks: its name is a hash of all that the bytes depend on. One Arrow file per
-scene, renamed into place and memory-mapped by every process, so all trials of a machine share one copy in memory.
+Where: `scenes/` in `local_folder()`, on this machine: a reduced scene fetched over a network takes as long as decoding
+its JPEG. It may be deleted at any time. One folder holds the scenes of one data set at one size; its name is a hash of
+all that their bytes depend on. Each scene is one Arrow file, renamed into place and memory-mapped by every process, so
+all trials of a machine share one copy in memory.
 
-How large: at most `$INTRA_SEARCH_CACHE_GB` (64) in all. Scenes of other data sets and sizes that nobody reads go, the
-longest unused first; what then has no room is decoded each time. Nothing is written while a twentieth of the disk or
-less is free.
+How large: at most `$INTRA_SEARCH_CACHE_GB` (64) in all. To make room, folders that no process reads are deleted, the
+longest unused first. Scenes that still have no room are decoded each time. Nothing is written while a twentieth of the
+disk or less is free.
 
-When it counts: a file whose checksum or form is wrong is decoded again and replaced. As with stored knowledge, an image
-that is overwritten by another one of the very same size in bytes does not show.
+When it is valid: a file with a wrong checksum or form is decoded again and replaced. As with stored knowledge, an image
+that was overwritten by another one of the same number of bytes is not noticed.
 """
 
 import json
 import logging
 import os
 import shutil
-import tempfile
 import uuid
 import zlib
-from hashlib import sha256
 from pathlib import Path
 
 import PIL
@@ -29,7 +27,9 @@ import torch
 import torchvision
 from torch import Tensor
 
+from intra_search.config.hashing import json_hash
 from intra_search.scenes.views import View
+from intra_search.store.machine_folders import local_folder
 from intra_search.store.shared_folders import hold_folder
 
 logger = logging.getLogger(__name__)
@@ -37,53 +37,46 @@ logger = logging.getLogger(__name__)
 VERSION = 1
 DEFAULT_GB = 64.0
 FREE_SHARE = 0.05
-"""Share of the disk that is left to others."""
+"""Share of the disk that stays free."""
 OVERHEAD_BYTES = 2048
-"""Of an Arrow file around its pixels, at most."""
+"""Bytes of an Arrow file without its pixels, at most."""
 SCENES_PER_FOLDER = 1000
 MAX_MAPPED = 4096
-"""Scenes that a process keeps mapped; a system allows some 65,000 maps."""
+"""Scenes that a process keeps memory-mapped; the system allows about 65,000 maps."""
 _ABOUT = b"intra_search.scene"
 
 
-def cache_root() -> Path:
-    """Where this machine keeps scenes."""
-    named = os.environ.get("INTRA_SEARCH_CACHE")
-    home = Path(named).expanduser() if named else Path(tempfile.gettempdir()) / f"intra-search-{os.getuid()}"
-    return home / "scenes"
-
-
 def scenes_key(*parts: object) -> str:
-    """Name of a folder of scenes: a hash of what its bytes depend on, the versions of the decoders included."""
+    """Name of a folder of scenes: a hash of all that their bytes depend on, including the decoders' versions."""
     versions = [VERSION, PIL.__version__, torch.__version__, torchvision.__version__]
-    return sha256(json.dumps([*versions, *parts]).encode()).hexdigest()[:32]
+    return json_hash([*versions, *parts])[:32]
 
 
 class SceneCache:
-    """The kept scenes of one data set at one size. Whatever goes wrong with it only costs decoding.
+    """The stored scenes of one data set at one size. If something goes wrong here, scenes are decoded again instead.
 
     Args:
         key: `scenes_key` of all that the scenes' bytes depend on.
-        num_scenes: of all splits.
-        scene_bytes: of one reduced scene, at most.
+        num_scenes: number of scenes in all splits.
+        scene_bytes: bytes of one resized scene, at most.
     """
 
     def __init__(self, key: str, num_scenes: int, scene_bytes: int) -> None:
-        self._folder = cache_root() / key
+        self._folder = local_folder() / "scenes" / key
         self._mapped: dict[int, View] = {}
         self._capacity = 0
         self._writes = True
         kept_bytes = scene_bytes + OVERHEAD_BYTES
         try:
             limit = int(float(os.environ.get("INTRA_SEARCH_CACHE_GB", DEFAULT_GB)) * 1e9)
-            # Held as long as this process reads from the folder.
+            # The folder cannot be deleted while this object exists.
             self._held = hold_folder(self._folder.parent, key, num_scenes * kept_bytes, limit)
             self._capacity = min(num_scenes, self._held.room // kept_bytes)
         except (OSError, ValueError) as error:
             logger.info("Decoding scenes in every epoch: they cannot be kept in %s (%s)", self._folder, error)
 
     def read(self, scene: int) -> View | None:
-        """A kept scene, which must not be written to; None when it is not kept or not whole."""
+        """A stored scene, which must not be written to; None when it is not stored, or damaged."""
         found = self._mapped.get(scene)
         if found is None and scene < self._capacity:
             found = _read(self._path(scene))
@@ -92,7 +85,7 @@ class SceneCache:
         return found
 
     def write(self, scene: int, view: View) -> None:
-        """Keeps a scene, if there is room for it."""
+        """Stores a scene, if there is room for it."""
         if scene >= self._capacity or not self._writes:
             return
         path = self._path(scene)
@@ -112,7 +105,7 @@ class SceneCache:
 
 def _write(path: Path, view: View) -> None:
     rows_first = view.image.permute(1, 2, 0)
-    # Later resizing takes another way, with other roundings, for another order in memory: it is kept too.
+    # The order in memory is stored, too: later resizing rounds in another way for another order.
     channels_last = rows_first.is_contiguous()
     image = rows_first if channels_last else view.image.contiguous()
     pixels = torch.cat([image.reshape(-1), view.labels.reshape(-1)])
@@ -121,7 +114,7 @@ def _write(path: Path, view: View) -> None:
     batch = batch.replace_schema_metadata({_ABOUT: json.dumps(about)})
     temporary = path.with_name(f".tmp-{path.name}-{uuid.uuid4().hex[:8]}")
     try:
-        # Not flushed to the disk, which would take as long as decoding: the checksum tells what a crash has torn.
+        # Not flushed to the disk, which would take as long as decoding: after a crash, the checksum shows damage.
         with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
             writer.write_batch(batch)
         os.replace(temporary, path)
@@ -132,7 +125,7 @@ def _write(path: Path, view: View) -> None:
 
 def _read(path: Path) -> View | None:
     try:
-        with pa.memory_map(str(path)) as file:  # what is read keeps the map, without a file descriptor
+        with pa.memory_map(str(path)) as file:  # the table keeps the map, but no file descriptor
             table = pa.ipc.open_file(file).read_all()
         table.validate()
         about = json.loads(table.schema.metadata[_ABOUT])

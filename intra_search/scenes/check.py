@@ -1,4 +1,4 @@
-"""Reads every scene once before a study stores anything, so that a bad one costs seconds and not a night."""
+"""Reads every scene once before a study begins, so that a bad scene is found in seconds and not after a night."""
 
 import os
 from collections.abc import Callable
@@ -13,10 +13,10 @@ def check_scenes(
     *,
     also: Callable[[str], None] | None = None,
 ) -> None:
-    """Decodes all scenes and raises the first `SceneError` in their order: missing, damaged, of another size than
-    its mask, or with an unknown class; or what `also`, given the scene's name, finds in other files of it.
-    `progress(done, total)` is called after each."""
-    # Threads, since decoders release the lock; map hands results and errors back in the order of the scenes.
+    """Decodes all scenes and raises the first `SceneError` in their order: for a missing or damaged file, another size
+    than the mask's, or an unknown class. `also` is called with each scene's name and may check other files of it.
+    `progress(done, total)` is called after each scene."""
+    # Threads, since decoders release Python's lock; map returns results and errors in the order of the scenes.
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         try:
             checked = threads.map(lambda index: _check(scene_set, index, also), range(len(scene_set)))
@@ -28,7 +28,7 @@ def check_scenes(
 
 
 def _check(scene_set: SceneSet, index: int, also: Callable[[str], None] | None) -> None:
-    # Returns nothing, so that no frame outlives its check in the queue of results.
+    # Returns nothing, so that no decoded frame stays in the queue of results.
     scene_set.load(index)
     if also is not None:
         also(scene_set.names[index])

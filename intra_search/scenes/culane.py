@@ -5,8 +5,8 @@
     list/train_gt.txt  list/val_gt.txt                        image, label, four existence flags
     list/test.txt                                             image
 
-The lists are the split. Of a partial download, the frames that are there are used, and the folders that are missing are
-told; a folder of which a part is missing is refused.
+The lists give the split. After a partial download, the frames that are there are used and a warning names the missing
+folders. A folder with some of its files missing is an error.
 """
 
 from collections import Counter
@@ -34,13 +34,13 @@ CLASSES = (
 """Labels 0..4: the two lane dividers on either side of the car."""
 SWAP = {1: 4, 2: 3, 3: 2, 4: 1}
 CROPPED_SHARE = 240 / 590
-"""The authors cut 240 of 590 rows."""
+"""The authors cut the upper 240 of 590 rows."""
 
 
 class CulaneScenes:
-    """All frames of the three lists that are there. A group is a clip.
+    """All frames of the three lists whose files exist. A group is a clip.
 
-    A test frame without mask (their archive is a separate download) takes its labels from its `.lines.txt`."""
+    A test frame without a mask (test masks are a separate download) gets its labels from its `.lines.txt`."""
 
     def __init__(self, settings: ScenesSettings) -> None:
         """Lists the files. Raises `SettingError` for a missing root or named groups, `SceneError` for a missing or
@@ -60,7 +60,7 @@ class CulaneScenes:
         image_path, label_path = self._root / frame.image, self._root / frame.label
         image = read_image(image_path)
         if frame.label.endswith(LANES_SUFFIX):
-            # Late, because drawing pulls in OpenCV, which those who only list scenes never need.
+            # Imported here, because it needs OpenCV, which listing scenes does not.
             from intra_search.scenes.lane_masks import draw_lane_mask, number_lanes
 
             return image, draw_lane_mask(number_lanes(read_lanes(label_path)), *image.shape[:2])
@@ -69,7 +69,7 @@ class CulaneScenes:
         return image, labels
 
     def existence(self, index: int) -> tuple[bool, ...] | None:
-        """The list's flags; None for a frame that is listed without."""
+        """The flags in the list; None for a frame that is listed without flags."""
         flags = self._frames[index].lanes
         return tuple(flag == "1" for flag in flags) if flags else None
 
@@ -79,7 +79,7 @@ class CulaneScenes:
         return round(height * CROPPED_SHARE)
 
     def signature(self) -> str:
-        """Of images and masks as elsewhere, and of what the lists say and the lane files hold."""
+        """Hash of the files' sizes as in other data sets, also of lane files, and of what the lists say."""
         listed = sha256("\n".join(f"{frame.split}{frame.lanes}" for frame in self._frames).encode()).hexdigest()
         lanes = sizes_signature((self._root / lanes_name(frame.image) for frame in self._frames), gaps=True)
         return f"{frames_signature(self._root, self._frames)} {listed} {lanes}"
@@ -93,7 +93,7 @@ def _check_no_groups(settings: ScenesSettings) -> None:
 
 
 class _Folders:
-    """Which files are there, one look per folder."""
+    """Tells which files exist; each folder is listed once."""
 
     def __init__(self, scan: Scan) -> None:
         self._scan = scan
@@ -106,7 +106,7 @@ class _Folders:
         return name in self._names[folder]
 
     def hold_like(self, path: str) -> bool:
-        """Whether another file of the same kind lies in the folder."""
+        """Whether any file of the same kind lies in the folder."""
         suffix = LANES_SUFFIX if path.endswith(LANES_SUFFIX) else PurePosixPath(path).suffix
         self.hold(path)
         return any(name.endswith(suffix) for name in self._names[path.rpartition("/")[0]])
@@ -139,7 +139,7 @@ def _list_frames(scan: Scan) -> Listing:
 
 
 def _check_folder_is_missing(folders: _Folders, listed: ListedImage, paths: list[str]) -> None:
-    """Archives hold whole folders, so a file that is missing among its like was lost."""
+    """Raises `SceneError` if the folder has other files of the kind: archives hold whole folders, so a file is lost."""
     for path in paths:
         if folders.hold_like(path):
             found = f"no {path}, but others in its folder"
@@ -147,17 +147,17 @@ def _check_folder_is_missing(folders: _Folders, listed: ListedImage, paths: list
 
 
 def _unique(frames: list[ListedFrame]) -> list[ListedFrame]:
-    """Frames without repetitions: a list may name a frame twice."""
+    """Each frame once: a list may name a frame twice."""
     return list({frame.name: frame for frame in frames}.values())
 
 
 def _label(folders: _Folders, listed: ListedImage) -> str | None:
-    """Where a frame's labels are."""
+    """The file with a frame's labels; None when there is none."""
     return next((path for path in _labels(listed) if folders.hold(path)), None)
 
 
 def _labels(listed: ListedImage) -> list[str]:
-    """Where a frame's labels may be. Only frames that no list gives a mask may fall back on their lanes."""
+    """Files that may hold a frame's labels. A lanes file may only replace a mask that no list names."""
     if listed.label is not None:
         return [listed.label]
     masks = [f"{folder}/{PurePosixPath(listed.image).with_suffix('.png')}" for folder in LABEL_FOLDERS]
@@ -170,7 +170,7 @@ def _frame(split: str, listed: ListedImage, label: str) -> ListedFrame:
 
 
 def _place(path: str) -> str:
-    """Where a missing file belongs, as its archive makes it: a driver's folder, for images and for labels."""
+    """The folder that a missing file's archive creates: a driver's folder of images or of labels."""
     parts = PurePosixPath(path).parts
     return "/".join(parts[: 2 if parts[0] in LABEL_FOLDERS else 1])
 

@@ -14,8 +14,8 @@ from intra_search.scenes.source import SPLITS, Frame, SceneName, Split, no_proto
 class DrawnScenes:
     """Scenes drawn from (seed, number), with ApolloScape's classes.
 
-    Scene i of train, val and test has number 3 i, 3 i + 1 and 3 i + 2: no two splits share a scene, and a larger
-    `num_train` changes none of the scenes that were there before."""
+    Scene i of train, val and test has the number 3 i, 3 i + 1 and 3 i + 2: so no two splits share a scene, and a larger
+    `num_train` only adds scenes."""
 
     def __init__(self, settings: ScenesSettings) -> None:
         if settings.val_groups or settings.test_groups:
@@ -37,7 +37,7 @@ class DrawnScenes:
             self._numbers += range(place, 3 * count, 3)
 
     def load(self, index: int) -> Frame:
-        # Late, because drawing pulls in OpenCV, which trainings on stored frames never need.
+        # Imported here, because it needs OpenCV, which trainings on stored frames do not.
         from intra_search.scenes.synthetic import draw_scene
 
         return draw_scene(self._seed, self._numbers[index], self._height, self._width)
@@ -51,7 +51,7 @@ class DrawnScenes:
         raise no_protocol("a drawn data set")
 
     def signature(self) -> str:
-        """The first scene's pixels stand for the drawing code: scenes drawn by another version are another data set."""
+        """Includes the first scene's pixels: scenes drawn by another version of the code are another data set."""
         image, labels = self.load(0)
         pixels = sha256(np.ascontiguousarray(image).tobytes() + np.ascontiguousarray(labels).tobytes()).hexdigest()
         return f"{self._seed} {self._height}x{self._width} {pixels}"

@@ -2,9 +2,9 @@
 
     images/NAME.jpg (or .png)    masks/NAME.png (8-bit, palette or grey: the index is the class)
     classes.csv    index,name[,category][,red,green,blue][,swap]
-    groups.csv     name,group (optional: which frames belong to one video; else each is its own group)
+    groups.csv     name,group (optional: which frames belong to one video; without it, each frame is a group)
 
-`swap` names the class that a flip makes of this one (left_solid: right_solid); empty: itself. 255 is ignored.
+`swap` names the class that this one becomes when flipped (left_solid: right_solid); empty: the same. 255 is ignored.
 """
 
 import csv
@@ -29,7 +29,7 @@ from intra_search.scenes.rows import Rows
 from intra_search.scenes.source import Frame, SceneName, Split, no_protocol
 
 Row = tuple[str, dict[str, str]]
-"""Place (`file:line`) and cells of one line of a csv file."""
+"""Place (`file:line`) and cells of a line of a csv file."""
 
 
 class _ClassTable(NamedTuple):
@@ -44,7 +44,7 @@ class FolderScenes:
 
     def __init__(self, settings: ScenesSettings) -> None:
         """Lists the files and reads the tables. Raises `SettingError` for a missing root, `SceneError` for a missing
-        mask, no images, two images of one name, and for tables that cannot be used."""
+        mask, no images, two images with one name, and for tables that cannot be used."""
         self._root = root = data_root(settings.root)
         self.classes, self._table, self._colors, swap = _read_classes(root / "classes.csv")
         self.swap: Mapping[int, int] | None = swap
@@ -65,7 +65,7 @@ class FolderScenes:
 
     @staticmethod
     def existence(index: int) -> tuple[bool, ...] | None:
-        """None: which classes are lanes is not known of a plain folder."""
+        """None: a plain folder does not say which classes are lanes."""
         return None
 
     def paper_crop_top(self, height: int, width: int) -> int:
@@ -163,7 +163,7 @@ def _group(groups: dict[str, str] | None, name: str, root: Path) -> str:
     if groups is None:
         return name
     if name not in groups:
-        # Not a group of its own: it may be a near duplicate of frames in another split.
+        # It may not be a group of its own, because frames of another split may be nearly the same.
         remedy = f"add the line '{name},GROUP', or remove the image"
         raise SceneError(str(root / "groups.csv"), "every image must have a group", f"none for {name}", remedy)
     return groups[name]
@@ -205,7 +205,7 @@ def _number(place: str, what: str, text: str, *, highest: int) -> int:
 
 
 def _spread_color(number: int) -> tuple[int, int, int]:
-    """Colours that differ for pictures of classes without their own: black, then bits dealt over the channels."""
+    """Different colours for classes without a colour: black for 0, else the number's bits spread over the channels."""
     channels = [0, 0, 0]
     for bit in range(8):
         channels[bit % 3] |= ((number >> bit) & 1) << (7 - bit // 3)

@@ -1,8 +1,8 @@
-"""Decoding of images and masks, with one-line errors for what cannot be used.
+"""Decoding of images and masks, with one-line errors for files that cannot be used.
 
 Pillow, not OpenCV: OpenCV expands palettes to colours (the index, which is the label, is lost), fills truncated JPEGs
-with grey without an error, and turns images by their EXIF tag but not their masks. Speed is the same for JPEG, and
-for palette PNG Pillow is faster (846 x 427: 1.9 against 3.4 ms; measured). torchvision's decoders are deprecated.
+with grey without an error, and rotates images by their EXIF tag but not their masks. Both decode JPEG equally fast, and
+Pillow is faster for palette PNG (846 x 427: 1.9 against 3.4 ms; measured). torchvision's decoders are deprecated.
 """
 
 import os
@@ -36,10 +36,10 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def read_mask(path: Path, table: Table, colors: Mapping[tuple[int, int, int], int]) -> NDArray[np.uint8]:
-    """Labels (H, W) of a PNG mask. Palette or grey: the index goes through `table`; RGB: the colour through `colors`.
+    """Labels (H, W) of a PNG mask: `table[index]` for palette or grey PNGs, `colors[colour]` for RGB.
 
-    Raises `SceneError` when the mask is missing or damaged, is in colour but `colors` is empty, or holds a value
-    that stands for no class."""
+    Raises `SceneError` when the mask is missing or damaged, is RGB although `colors` is empty, or holds a value of no
+    class."""
     image = _decode(path)
     if image.mode in _INDEX_MODES:
         indices = np.array(image, np.uint8)
@@ -52,8 +52,8 @@ def read_mask(path: Path, table: Table, colors: Mapping[tuple[int, int, int], in
 
 
 def read_grey(path: Path) -> NDArray[np.uint8]:
-    """Values (H, W) of an 8-bit grey image. Raises `SceneError` when it is missing, damaged or of another kind: what a
-    colour or 16-bit image means as one value between 0 and 255, nobody has said."""
+    """Values (H, W) of an 8-bit grey image. Raises `SceneError` when it is missing, damaged or of another kind: for
+    colour or 16-bit images nothing says which value in 0..255 is meant."""
     image = _decode(path)
     if image.mode != "L":
         raise SceneError(str(path), "must be an 8-bit grey image", f"mode {image.mode}", "save it as 8-bit grey")
@@ -68,7 +68,7 @@ def check_same_size(image_path: Path, image: NDArray[np.uint8], mask_path: Path,
 
 
 def data_root(root: str | None) -> Path:
-    """The folder of a data set. Raises `SettingError` when it is none."""
+    """The folder of a data set. Raises `SettingError` when it is no folder."""
     path = Path(root or "")
     if not root or not path.is_dir():
         found = repr(root) if root is None or not path.exists() else f"{root!r}, which is no folder"
@@ -78,9 +78,9 @@ def data_root(root: str | None) -> Path:
 
 
 def sizes_signature(paths: Iterable[Path], *, gaps: bool = False) -> str:
-    """Hash over the files' sizes in bytes: tells a replaced data set from the same one without reading it.
+    """Hash of the files' sizes in bytes: it shows, without reading any file, that a data set was replaced.
 
-    Raises `SceneError` for a file that has gone; with `gaps`, a file may be missing, and that counts."""
+    Raises `SceneError` for a missing file; with `gaps`, files may be missing, which changes the hash."""
     digest = sha256()
     for path in paths:
         try:

@@ -1,15 +1,15 @@
-"""What a data set's folder holds, listed once and kept in an Arrow file, so that 100,000 frames open in under a second.
+"""Indexes: the list of a data set's files, stored in an Arrow file, so that 100,000 frames open in under a second.
 
-Where: `$INTRA_SEARCH_CACHE`, else `$XDG_CACHE_HOME/intra-search`, else `~/.cache/intra-search`; a file per data set and
-root, never inside the data set's own folder. It may be deleted at any time.
+Where: `indexes/` in `lasting_folder()`; a file per data set and root, never inside the data set's own folder. It may be
+deleted at any time.
 
-When it counts: every folder and every table that the listing looked at still has the same modification time (tables:
-and size), and those that were absent are still absent. A file that is added, removed or renamed changes its folder's
-time. A file overwritten in place does not; it changes no listing, and `SceneSource.signature` sees its new size.
-A listing is not kept when something it saw changed within the last two seconds, since one more change within the same
-tick of the clock would not show (git's index has the same rule).
+When it is valid: every folder and table (text file) that the listing looked at still has the same modification time
+(tables: and size), and those that were missing are still missing. Adding, removing or renaming a file changes its
+folder's time. Overwriting a file does not, but it does not change the listing either; `SceneSource.signature` notices
+its new size. A listing is not stored if something that it saw changed in the last two seconds: one more change within
+the same tick of the clock could not be noticed (git's index has the same rule).
 
-Several processes may list at the same time: each writes a file of its own and renames it into place.
+Several processes may list at the same time: each writes its own file and renames it into place.
 """
 
 import json
@@ -28,22 +28,23 @@ from intra_search.errors import StorageError
 from intra_search.scenes.images import sizes_signature
 from intra_search.scenes.rows import Rows
 from intra_search.scenes.source import SceneName
+from intra_search.store.machine_folders import lasting_folder
 from intra_search.store.storage import Storage
 
 logger = logging.getLogger(__name__)
 
 VERSION = 1
-"""Part of an index's name: a change of the listing rules makes old files unread."""
+"""Part of an index's name: raise it when the rules of listing change, so that old indexes are not used."""
 SETTLED_SECONDS = 2.0
 
 State = tuple[int, ...] | None
-"""Modification time (and size of a table) of something a listing saw; None: it was not there."""
+"""Modification time (for a table also its size) of something that a listing looked at; None: it did not exist."""
 _STATE_KEY = b"intra_search.state"
 _NOTES_KEY = b"intra_search.notes"
 
 
 def frames_signature(root: Path, frames: "Iterable[ListedFrame]") -> str:
-    """Hash over the sizes of all frames' files: a replaced data set shows without being read."""
+    """Hash of the sizes of all frames' files: it shows, without reading any, that a data set was replaced."""
     return sizes_signature(root / name for frame in frames for name in (frame.image, frame.label))
 
 
@@ -55,17 +56,17 @@ class ListedFrame(NamedTuple):
     image: str
     label: str
     split: str = ""
-    """The data set's own split, where it has one."""
+    """The data set's own split, if it has one."""
     lanes: str = ""
-    """Existence flags such as `0111`, where a list gives them."""
+    """Existence flags such as `0111`, if a list gives them."""
 
 
 class Listing(NamedTuple):
-    """All frames of a data set, and what its user should know of them."""
+    """All frames of a data set, and notes for its user."""
 
     frames: Rows[ListedFrame]
     notes: list[str]
-    """Told at every opening: what is missing, what was left out."""
+    """Logged at every opening: what is missing, what was left out."""
 
     @property
     def scenes(self) -> Rows[SceneName]:
@@ -74,7 +75,7 @@ class Listing(NamedTuple):
 
     @property
     def places(self) -> dict[str, list[int]]:
-        """Indices of the frames of each split that occurs."""
+        """For each split that occurs, the indices of its frames."""
         found: dict[str, list[int]] = {}
         for index, split in enumerate(self.frames.column(ListedFrame._fields.index("split"))):
             found.setdefault(split, []).append(index)
@@ -82,20 +83,20 @@ class Listing(NamedTuple):
 
 
 def listing(frames: Iterable[ListedFrame], notes: Iterable[str] = ()) -> Listing:
-    """A listing of frames in their order."""
+    """A listing of frames in the given order."""
     columns: Iterable[Sequence[str]] = list(zip(*frames, strict=True)) or [()] * len(ListedFrame._fields)
     return Listing(Rows(ListedFrame, *columns), list(notes))
 
 
 class Scan:
-    """Lists folders and opens tables below a root, and remembers the state in which it found them."""
+    """Lists folders and opens tables below a root, and records their states."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.states: dict[str, State] = {}
 
     def files(self, folder: str, suffixes: tuple[str, ...]) -> list[str]:
-        """Sorted names of files with one of the suffixes (in small or capital letters); none for a missing folder."""
+        """Sorted names of files with one of the suffixes, in any case; none if the folder is missing."""
         return [name for name in self._names(folder, folders=False) if name.lower().endswith(suffixes)]
 
     def folders(self, folder: str) -> list[str]:
@@ -112,7 +113,7 @@ class Scan:
         return self.root / name
 
     def _noted(self, folder: str) -> State:
-        # Before the folder is read: what changes while it is read then shows as a later time.
+        # Recorded before the folder is read: so a change while it is read is noticed later.
         return self.states.setdefault(folder, _state(self.root, folder))
 
     def _names(self, folder: str, *, folders: bool) -> list[str]:
@@ -123,11 +124,11 @@ class Scan:
 
 
 def indexed(kind: str, root: Path, list_frames: Callable[[Scan], Listing], cache: Path | None = None) -> Listing:
-    """The listing of a data set: from its index if that still holds, else by `list_frames`, and then kept.
+    """The listing of a data set: from its index if that is still valid, else by `list_frames`, and then stored.
 
-    Whatever goes wrong with the index itself (no place to write, a damaged file) only costs a new listing. Errors of
-    `list_frames` pass through and nothing is kept."""
-    storage = Storage(cache or cache_folder())
+    If something is wrong with the index itself (it cannot be written, it is damaged), the data set is listed again. If
+    `list_frames` raises an error, nothing is stored."""
+    storage = Storage(cache or lasting_folder())
     path = f"indexes/{kind}-{sha256(f'{VERSION} {root.resolve()}'.encode()).hexdigest()[:32]}.arrow"
     found = _read(storage, path, root)
     if found is None:
@@ -140,14 +141,6 @@ def indexed(kind: str, root: Path, list_frames: Callable[[Scan], Listing], cache
     for note in found.notes:
         logger.warning("%s: %s", root, note)
     return found
-
-
-def cache_folder() -> Path:
-    """Where indexes are kept on this machine."""
-    named = os.environ.get("INTRA_SEARCH_CACHE")
-    if named:
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "intra-search"
 
 
 def _state(root: Path, name: str) -> State:

@@ -1,7 +1,7 @@
-"""What the pixels of a scene mean: the classes of a data set, ApolloScape's table of them, and maps between
-numberings (file id, train id, category) as tables of 256 entries.
+"""What the pixels of a scene mean: the classes of a data set, ApolloScape's table of labels, and tables of 256 entries
+that renumber labels (file ids, train ids, categories).
 
-No torch here: `score`, `draw` and the report read this file, and their start-up is import time.
+Imports neither torch nor OpenCV: `score`, `draw` and the report read this file, and imports are most of their start-up.
 """
 
 import csv
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from intra_search.errors import SettingError
 
 IGNORED = 255
-"""Label of pixels that no loss and no metric reads."""
+"""Label of pixels that no loss and no metric counts."""
 UNKNOWN = 254
-"""Entry of a table for values that name no class; never leaves this room."""
+"""In a table: this value is no class. Labels that are loaded never contain it."""
 MAX_CLASSES = 254
 
 Table = NDArray[np.uint8]
@@ -39,12 +39,12 @@ class ApolloScapeLabel(NamedTuple):
 
     name: str
     id: int
-    """What a label PNG holds as palette index: 0, 200..233, 249, 250, 255."""
+    """The palette index in label PNGs: 0, 200..233, 249, 250, 255."""
     train_id: int
     """0..35 for the classes; 255 for noise and ignored pixels."""
     category: str
     counted: bool
-    """Enters the official mean IoU."""
+    """Counts in the official mean IoU."""
     color: tuple[int, int, int]
 
     @property
@@ -56,7 +56,7 @@ class ApolloScapeLabel(NamedTuple):
 def apolloscape_labels() -> tuple[ApolloScapeLabel, ...]:
     """The 38 labels in the official order: 36 classes by train id, then noise and ignored.
 
-    Source: ApolloScapeAuto/dataset-api, lane_segmentation/helpers/laneMarkDetection.py (facts, as a table).
+    Source: ApolloScapeAuto/dataset-api, lane_segmentation/helpers/laneMarkDetection.py (its facts as a table).
     """
     text = files("intra_search.scenes").joinpath("apolloscape_labels.csv").read_text(encoding="utf-8")
     return tuple(
@@ -81,7 +81,7 @@ def apolloscape_classes() -> tuple[SceneClass, ...]:
 
 @cache
 def train_id_table() -> Table:
-    """ApolloScape file id → train id; noise (249) and ignored (255) → 255, ids of no class → `UNKNOWN`."""
+    """ApolloScape file id → train id; noise (249) and ignored (255) → 255, all other values → `UNKNOWN`."""
     table = np.full(256, UNKNOWN, np.uint8)
     for label in apolloscape_labels():
         table[label.id] = label.train_id
@@ -90,7 +90,7 @@ def train_id_table() -> Table:
 
 @cache
 def file_id_table() -> Table:
-    """ApolloScape train id → file id, as a submission wants it; 255 → 255, others → `UNKNOWN`."""
+    """ApolloScape train id → file id, for submissions; 255 → 255, all other values → `UNKNOWN`."""
     table = np.full(256, UNKNOWN, np.uint8)
     for label in apolloscape_labels():
         table[label.train_id] = label.id
@@ -100,15 +100,15 @@ def file_id_table() -> Table:
 def apolloscape_colors() -> dict[tuple[int, int, int], int]:
     """RGB colour → train id, for labels stored in colour.
 
-    Id 230 (a_n_lu) shared (128, 0, 0) with id 219 (s_y_c) until 2018-08-28, when it became (0, 191, 255). In an
-    older download the two cannot be told apart: (128, 0, 0) is read as s_y_c, by far the more frequent.
+    Until 2018-08-28, id 230 (a_n_lu) had the colour of id 219 (s_y_c), (128, 0, 0); now it is (0, 191, 255). In older
+    downloads the two cannot be distinguished: (128, 0, 0) is read as s_y_c, which is far more frequent.
     """
     return {label.color: label.train_id for label in apolloscape_labels()}
 
 
 @cache
 def index_table(num_classes: int) -> Table:
-    """Label files that hold the class itself: 0.. `num_classes` - 1 and 255 stay, others → `UNKNOWN`."""
+    """For label files that hold the class itself: 0..`num_classes` - 1 and 255 stay, others → `UNKNOWN`."""
     table = np.full(256, UNKNOWN, np.uint8)
     table[:num_classes] = np.arange(num_classes)
     table[IGNORED] = IGNORED
@@ -124,7 +124,7 @@ def apolloscape_swap() -> Mapping[int, int]:
     """Train id → train id after a flip, for the classes that a flip changes.
 
     Left and right arrows change places. The arrows with a U-turn (a_w_u, a_n_lu, a_w_tu) and the merge arrow (a_w_m)
-    bend one way and the table has no class for the other: flipped, they become 255, ignored. All others are symmetric.
+    bend to one side, and there is no class for the other: flipped, they become 255, ignored. All others stay the same.
     """
     index = {row.name: number for number, row in enumerate(apolloscape_classes())}
     swap = {index[name]: IGNORED for name in _WITHOUT_MIRROR}
@@ -146,19 +146,19 @@ def color_labels(image: NDArray[np.uint8], colors: Mapping[tuple[int, int, int],
 
 
 class ClassMap(NamedTuple):
-    """How a data set's own classes become the classes that are trained."""
+    """The trained classes, and how a data set's own classes become them."""
 
     classes: tuple[SceneClass, ...]
     table: Table
     """Data set's class → trained class; 255 → 255, or the last class when ignored pixels are trained."""
     swap: Mapping[int, int] | None
-    """Trained class → trained class after a flip; none: this data set cannot be flipped."""
+    """Trained class → trained class after a flip; None: this data set cannot be flipped."""
 
 
 def class_map(
     classes: Sequence[SceneClass], swap: Mapping[int, int] | None, *, by_category: bool, ignored_class: bool
 ) -> ClassMap:
-    """Trained classes of a data set: all of them or one per category, with or without a class for ignored pixels."""
+    """Trained classes of a data set: its classes or one per category, with or without a class for ignored pixels."""
     trained, index = _categories(classes) if by_category else (tuple(classes), list(range(len(classes))))
     table = np.full(256, IGNORED, np.uint8)
     table[: len(index)] = index
@@ -171,7 +171,7 @@ def class_map(
 
 
 def swap_table(swap: Mapping[int, int]) -> Table:
-    """Label → label after a flip, identity outside `swap`."""
+    """Label → label after a flip; labels that are not in `swap` stay."""
     table = np.arange(256, dtype=np.uint8)
     for label, mirrored in swap.items():
         table[label] = mirrored
@@ -198,9 +198,10 @@ def _categories(classes: Sequence[SceneClass]) -> tuple[tuple[SceneClass, ...], 
 def _category_swap(
     classes: Sequence[SceneClass], index: Sequence[int], swap: Mapping[int, int]
 ) -> Mapping[int, int] | None:
-    """A category goes where its classes go. None when they part: then a flip has no meaning for categories.
+    """Category after a flip: that of its flipped classes. None if these are in different categories: then scenes with
+    categories cannot be flipped.
 
-    A class without mirror follows the others of its category: a flipped U-turn arrow is still a turn arrow.
+    A class that becomes ignored follows the others of its category: a flipped U-turn arrow is still a turn arrow.
     """
     target: dict[int, int] = {}
     for label in range(len(classes)):

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from intra_search.errors import SceneError
 
 Lane = npt.NDArray[np.float64]
-"""Points (N, 2) of one lane: x, y in pixels of the whole image, bottom first; x may lie outside the image."""
+"""Points (N, 2) of one lane: x, y in pixels of the whole image, from the bottom up; x may lie outside the image."""
 LANES_SUFFIX = ".lines.txt"
-_LONGEST_NAME = 240  # file systems take 255 bytes, and a suffix is added
+_LONGEST_NAME = 240  # file systems allow 255 bytes, and a suffix is added
 _LIST_FIELDS = (1, 2, 6)  # image; image and label; image, label and four existence flags
 
 
@@ -25,8 +25,8 @@ def lanes_name(image_name: str) -> str:
 def read_lanes(path: Path) -> list[Lane]:
     """Lanes of one frame, one per line as "x y x y ...".
 
-    An empty line is a lane without points, which the official tool counts. Raises SceneError naming the line when a
-    number is missing, not a number, or not finite.
+    An empty line is a lane without points, which the official tool counts, too. Raises SceneError, naming the line, for
+    an odd number of words, a word that is no number, or a number that is not finite.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -52,14 +52,14 @@ def _parse_lane(line: str, where: str) -> Lane:
 
 
 def write_lanes(path: Path, lanes: Iterable[Lane]) -> None:
-    """Write lanes as CULane stores them; a frame without lanes gives an empty file."""
+    """Writes lanes as CULane stores them; a frame without lanes gives an empty file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = (" ".join(f"{x:.3f} {y:g}" for x, y in lane.tolist()) for lane in lanes)
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 class ListedImage(NamedTuple):
-    """One line of a list of frames; names are relative to the data set's root."""
+    """One line of a list of frames; paths are relative to the data set's root."""
 
     image: str
     label: str | None
@@ -70,16 +70,16 @@ class ListedImage(NamedTuple):
 
 
 def read_frame_list(path: Path, skipped: list[str] | None = None) -> list[str]:
-    """Image names of a list file, in its order; rules and errors are those of `read_listed_images`."""
+    """Image names of a list file, in its order, with the rules and errors of `read_listed_images`."""
     return [listed.image for listed in read_listed_images(path, skipped)]
 
 
 def read_listed_images(path: Path, skipped: list[str] | None = None) -> list[ListedImage]:
     """Lines of a list file, in its order, relative to the data set's root (a leading slash is dropped).
 
-    A line holds the image alone, or with its label, or with its label and four existence flags. Empty lines are passed
-    over. Raises SceneError for another number of fields, a path that leaves the root or a flag that is neither 0 nor 1
-    (with `skipped`, such lines are left out and described there), and for a list without frames.
+    A line holds an image alone, or with its label, or with its label and four existence flags. Empty lines are skipped.
+    Raises SceneError for another number of fields, a path outside the root or a flag that is neither 0 nor 1 (with
+    `skipped`, such lines are left out and the error is added there), and for a list without frames.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

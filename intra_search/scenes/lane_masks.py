@@ -1,4 +1,4 @@
-"""CULane's label masks from lane points: strokes 16 pixels broad (of 1640), numbered from far left to far right."""
+"""CULane's label masks, drawn from lane points: strokes 16 pixels broad (of 1640), numbered from far left to right."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,8 +17,8 @@ _SHIFT = 4  # fractional bits of a drawn point
 def draw_lane_mask(lanes: Mapping[int, Lane], height: int, width: int) -> NDArray[np.uint8]:
     """Labels (height, width): each lane's class along its points, 0 elsewhere; a higher class covers a lower one.
 
-    The points are joined by straight lines; the official script draws a spline through them, which at its spacing of
-    ten rows differs by less than a pixel except in the sharpest bends."""
+    The points are joined by straight lines. The official script draws a spline through them; for points ten rows apart
+    that differs by less than a pixel, except in the sharpest bends."""
     mask = np.zeros((height, width), np.uint8)
     stroke = max(1, round(width * STROKE_SHARE))
     for label in sorted(lanes):
@@ -29,9 +29,9 @@ def draw_lane_mask(lanes: Mapping[int, Lane], height: int, width: int) -> NDArra
 
 
 def number_lanes(lanes: Sequence[Lane]) -> dict[int, Lane]:
-    """Classes 1..4 by the lanes' slopes, as CULane's labels are numbered: of the lanes that lean left (towards the
-    bottom), the steepest is 2 and the next 1; of the others, the steepest is 3 and the next 4. Further lanes and
-    lanes of fewer than two points have no class."""
+    """Classes 1..4 by the lanes' slopes, as in CULane's labels: of the lanes that go to the left on their way down, the
+    steepest is 2 and the next 1; of the others, the steepest is 3 and the next 4. Further lanes, and lanes of fewer
+    than two points, have no class."""
     leaning = [(_lean(lane), lane) for lane in lanes if len(lane) > 1]
     left = sorted((pair for pair in leaning if pair[0] < 0), key=lambda pair: -pair[0])
     right = sorted((pair for pair in leaning if pair[0] >= 0), key=lambda pair: pair[0])
@@ -40,7 +40,7 @@ def number_lanes(lanes: Sequence[Lane]) -> dict[int, Lane]:
 
 
 def _lean(lane: Lane) -> float:
-    """Columns per row of the line that fits best, downwards; 0 for points on one row."""
+    """Columns per row, downwards, of the best-fitting line; 0 if all points are on one row."""
     x, y = (lane - lane.mean(axis=0)).T
     spread = float(y @ y)
     return float(x @ y) / spread if spread else 0.0

@@ -3,10 +3,10 @@
     color_images/train/<recording>/<stamp>_color_rect.png     (or grayscale_images/…/<stamp>_gray_rect.png)
     labels/train/<recording>/<stamp>.json                     folders train and valid; test labels are private
 
-Since nobody outside can score the official test images, the split is: `test` is the official valid folder, whole, so
-that scores stand beside published ones; `val`, which guides the search, is whole recordings of the official train
-folder (`scenes.val_groups` or `scenes.val_fraction`). Who has labels/test gets the official split as it is. Recordings
-never part: training frames of a recording that a later folder holds too are left out.
+The labels of the official test images are private. So `test` is the whole official valid folder, whose scores can be
+compared with published ones, and `val`, which guides the search, consists of recordings of the official train folder
+(`scenes.val_groups` or `scenes.val_fraction`). With labels/test, the official split is used as it is. A recording is in
+one split only: if valid or test contains it, too, its training frames are left out.
 """
 
 from collections import Counter
@@ -21,9 +21,9 @@ from intra_search.scenes.source import Frame, Split
 from intra_search.scenes.splits import val_groups
 
 IMAGE_FOLDERS = {"color_images": "_color_rect.png", "grayscale_images": "_gray_rect.png"}
-"""Folders of images, the first that is there is taken, and what follows the stamp in the names of its files."""
+"""Folders of images, of which the first that exists is used, and how the names of their files end after the stamp."""
 CROPPED_SHARE = 333 / 717
-"""The authors cut 333 of 717 rows."""
+"""The authors cut the upper 333 of 717 rows."""
 SWAP = {1: 4, 2: 3, 3: 2, 4: 1}
 _FOLDERS = ("train", "valid", "test")
 CLASSES = (
@@ -41,7 +41,7 @@ class LlamasScenes:
     """All labelled frames. A group is a recording.
 
     `scenes.classes` = `fine`: background, l1, l0, r0, r1. `category`: the official binary task, in which the markers of
-    every lane, farther ones and blended edges too, are one class."""
+    all lanes are one class, also those of farther lanes and their blended edges."""
 
     def __init__(self, settings: ScenesSettings) -> None:
         """Lists the files. Raises `SettingError` for a missing root or named test groups, `SceneError` for a root
@@ -60,7 +60,7 @@ class LlamasScenes:
         self.splits: Mapping[Split, list[int]] | None = self._split(listed.places, settings)
 
     def load(self, index: int) -> Frame:
-        # Late, because drawing pulls in OpenCV, which those who only list scenes never need.
+        # Imported here, because it needs OpenCV, which listing scenes does not.
         from intra_search.scenes.llamas_labels import binary_mask, class_mask, read_label
 
         frame = self._frames[index]
@@ -76,7 +76,7 @@ class LlamasScenes:
 
     @staticmethod
     def existence(index: int) -> tuple[bool, ...] | None:
-        """None: the label files have no flags; a lane exists where a frame's labels show one of its markers."""
+        """None: label files have no flags. A lane exists if a frame's labels show one of its markers."""
         return None
 
     @staticmethod
@@ -102,7 +102,7 @@ class LlamasScenes:
 
 
 def image_folder(scan: Scan) -> tuple[str, str]:
-    """The folder of images that is there, and what follows the stamp in its files' names."""
+    """The folder of images that exists, and how its files' names end after the stamp."""
     found = next((name for name in IMAGE_FOLDERS if scan.exists(name)), None)
     if found is None:
         rule = f"must hold {' or '.join(IMAGE_FOLDERS)}"
@@ -116,7 +116,7 @@ def _list_frames(scan: Scan) -> Listing:
     missing: Counter[str] = Counter()
     notes: list[str] = []
     taken: set[str] = set()
-    # Last first: a recording of valid or test stays whole there.
+    # From the last to the first: a recording that valid or test contains stays there.
     for folder in reversed(_FOLDERS):
         recordings = scan.folders(f"labels/{folder}")
         shared = [name for name in recordings if name in taken]
@@ -137,8 +137,8 @@ def _list_frames(scan: Scan) -> Listing:
 
 
 def _recording(scan: Scan, images: str, labels: str, missing: Counter[str]) -> Iterator[ListedFrame]:
-    """Frames of one recording. Labels without images are counted when all images are missing (a partial download), else
-    refused; images without a label are counted."""
+    """Frames of one recording. Labels without images are counted if all images are missing (a partial download), else
+    they raise `SceneError`; images without a label are counted."""
     suffix = IMAGE_FOLDERS[images.partition("/")[0]]
     present = set(scan.files(images, (suffix,)))
     _, split, recording = labels.split("/")

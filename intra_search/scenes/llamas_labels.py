@@ -1,7 +1,7 @@
 """LLAMAS' label files: markers as 3-D line segments in JSON, and the label masks drawn from them.
 
-Same masks, pixel for pixel, as the data set's own scripts (unsupervised_llamas, label_scripts). A label shows dashes:
-every marker is a quad of its own, nothing is drawn between two markers.
+The masks are the same, pixel for pixel, as those of the data set's own scripts (unsupervised_llamas, label_scripts).
+Labels show dashes: each marker is one quad, and nothing is drawn between two markers.
 """
 
 import json
@@ -29,7 +29,7 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 Row = tuple[Number, Number, Number]
 
 # The scripts' colours, blue-green-red. They matter where quads of two lanes overlap: a blended edge pixel belongs to a
-# class only if it happens to hit the class's colour.
+# class only if its colour happens to be that of the class.
 _COLOURS = {
     "l6": (75, 25, 230),
     "l5": (75, 180, 60),
@@ -48,11 +48,11 @@ _COLOURS = {
     "r7": (0, 128, 128),
     "r8": (195, 255, 170),
 }
-_FARTHER = (75, 25, 230)  # lanes beyond the scripts' table; they belong to no class
+_FARTHER = (75, 25, 230)  # lanes that the scripts' table lacks; they are in no class
 
 
 class _Part(BaseModel):
-    """Part of a label file; numbers may be written as strings, further keys are passed over."""
+    """Part of a label file; numbers may be written as strings, other keys are ignored."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -65,7 +65,7 @@ class PixelPoint(_Part):
 
 
 class WorldPoint(_Part):
-    """A point before the camera in metres: x to the right, y down, z forward."""
+    """A point in front of the camera in metres: x to the right, y down, z forward."""
 
     x: Number
     y: Number
@@ -96,16 +96,16 @@ class LlamasLabel(NamedTuple):
     """A cleaned label: short lanes dropped, the others numbered outwards from the camera."""
 
     projection: npt.NDArray[np.float64]
-    """(3, 3): metres before the camera to pixels."""
+    """(3, 3): from metres in front of the camera to pixels."""
     lanes: list[LabelledLane]
-    """In the file's order, which decides what is drawn over what."""
+    """In the file's order: later lanes are drawn over earlier ones."""
 
 
 def read_label(path: Path) -> LlamasLabel:
-    """Read and clean one label file as the official scripts do.
+    """Reads and cleans one label file as the official scripts do.
 
-    Lanes whose markers start within less than 20 rows, or of fewer than two markers, are dropped; the rest is renamed
-    l0, l1, … and r0, r1, … outwards. Raises SceneError naming the file and the entry.
+    Lanes whose markers start within less than 20 rows, or with fewer than two markers, are dropped; the others are
+    renamed l0, l1, … and r0, r1, … outwards. Raises SceneError, naming the file and the entry.
     """
     try:
         content = _File.model_validate(json.loads(path.read_text(encoding="utf-8")))
@@ -128,7 +128,7 @@ def _rows(lane: LabelledLane) -> int:
 
 
 def _renumbered(lanes: list[LabelledLane]) -> list[LabelledLane]:
-    """Close the gaps in the lanes' numbers; sorted as text, as the official scripts do (l10 comes before l2)."""
+    """Closes gaps in the lanes' numbers. They are sorted as text (l10 before l2), as in the official scripts."""
     names: dict[str, str] = {}
     for side in "lr":
         ids = sorted(lane.lane_id for lane in lanes if lane.lane_id[0] == side)
@@ -149,7 +149,7 @@ def class_mask(label: LlamasLabel) -> Mask:
 
 
 def binary_mask(label: LlamasLabel) -> Mask:
-    """1 where any lane's marker is, else 0: (717, 1276) uint8."""
+    """1 where a marker of any lane is, else 0: (717, 1276) uint8."""
     width, height = SIZE
     canvas = np.zeros((height, width), np.uint8)
     for lane in label.lanes:
@@ -158,19 +158,19 @@ def binary_mask(label: LlamasLabel) -> Mask:
 
 
 def draw_lane(canvas: Mask, lane: LabelledLane, projection: npt.NDArray[np.float64], colour: tuple[int, ...]) -> None:
-    """Draws the markers of one lane in place, as the official scripts do: quads with smoothed edges."""
+    """Draws the markers of one lane into `canvas` as the official scripts do: quads with smoothed edges."""
     for marker in lane.markers:
         near = _marker_end(marker.world_start, projection)
         far = _marker_end(marker.world_end, projection)
         corners = np.array([near[0], near[1], far[1], far[0]])
         if corners[0, 1] == corners[3, 1]:
-            continue  # both ends on one row: nothing to see
-        for _ in range(2):  # drawn twice, as the scripts do: the second pass hardens the smoothed edge
+            continue  # both ends on one row: nothing to draw
+        for _ in range(2):  # drawn twice, as in the scripts, which makes the smoothed edge harder
             cv2.fillConvexPoly(canvas, corners, colour, cv2.LINE_AA)
 
 
 def _marker_end(point: WorldPoint, projection: npt.NDArray[np.float64]) -> list[tuple[int, int]]:
-    """Left and right corner of a marker's end in whole pixels."""
+    """Left and right corner of a marker's end, in whole pixels."""
     x, y, depth = (projection @ (point.x, point.y, point.z)).tolist()
     if depth == 0 or point.z == 0:
         raise SceneError("LLAMAS label", "a marker must not lie in the camera's plane", "z = 0", "drop the marker")

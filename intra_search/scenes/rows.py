@@ -1,4 +1,4 @@
-"""Rows kept as columns."""
+"""Rows of a table, stored as columns."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar, overload
@@ -7,13 +7,13 @@ Row = TypeVar("Row", covariant=True)
 
 
 class Rows(Sequence[Row], Generic[Row]):
-    """A sequence of rows, each made from its cells when it is asked for.
+    """A sequence of rows, each made from its cells when it is read.
 
-    100,000 tuples that stay alive cost a second in the garbage collector, which walks them again and again; lists of
-    strings it does not walk."""
+    With 100,000 tuples the garbage collector would take a second, because it visits each of them many times; it does
+    not visit the strings in a list."""
 
     def __init__(self, make: Callable[..., Row], *columns: Sequence[str]) -> None:
-        """`columns` are of one length, at least one; `make` takes one cell of each and must be picklable."""
+        """`columns` (at least one) have one length; `make` takes one cell of each and must be picklable."""
         self._make = make
         self._columns = columns
 

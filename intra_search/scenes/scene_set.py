@@ -1,4 +1,4 @@
-"""One split of a data set as networks see it: views for training, one fixed view for evaluation."""
+"""One split of a data set, as networks get it: views for training, one fixed view for evaluation."""
 
 from functools import cached_property
 from hashlib import sha256
@@ -32,20 +32,20 @@ _Kind = Literal["evaluation", "training"]
 
 
 class WholeFrame(NamedTuple):
-    """What a benchmark's own metric reads of a scene."""
+    """What a benchmark's own metric needs of a scene."""
 
     name: str
     labels: NDArray[np.uint8]
-    """(h, w) in trained classes at the frame's own size."""
+    """(h, w): trained classes, at the frame's own size."""
     cut: int
-    """Rows above the part that a network sees."""
+    """Rows cut from the top before a network sees the frame."""
 
 
 def open_scenes(settings: ScenesSettings, split: Split) -> "SceneSet":
     """Opens one split: lists files and reads tables, decodes nothing.
 
-    Raises `SettingError` for settings that this data set cannot meet, `SceneError` for a data set that breaks a rule
-    which shows without decoding (a missing mask, an empty split)."""
+    Raises `SettingError` for settings that this data set does not allow, `SceneError` for a data set in which
+    something is wrong that can be found without decoding (a missing mask, an empty split)."""
     source = SOURCES[settings.dataset](settings)
     classes = class_map(
         source.classes,
@@ -58,7 +58,7 @@ def open_scenes(settings: ScenesSettings, split: Split) -> "SceneSet":
         remedy = "add a swap column to classes.csv, or --set scenes.augment.flip=false"
         raise SettingError("scenes.augment.flip", rule, f"no such table for {settings.classes} classes", remedy)
     if settings.crop_top == "paper":
-        source.paper_crop_top(settings.height, settings.width)  # Raises now, not at the first scene.
+        source.paper_crop_top(settings.height, settings.width)  # so that it raises now, not at the first scene
     indices = split_scenes(source, settings)[split]
     check_not_empty(split, indices)
     return SceneSet(source, indices, settings, classes)
@@ -79,7 +79,7 @@ class SceneSet:
         self.classes: tuple[SceneClass, ...] = classes.classes
         """Trained classes by label; 255 is ignored."""
         self.num_lanes = len(self._lanes)
-        """Lanes whose existence a network may predict beside the labels; 0: none."""
+        """Lanes whose existence a network may predict; 0: none."""
         self.names = tuple(source.scenes[index].name for index in indices)
         self.groups = tuple(source.scenes[index].group for index in indices)
 
@@ -87,19 +87,19 @@ class SceneSet:
         return len(self._indices)
 
     def view(self, index: int, view: int, seed: int) -> View:
-        """Training view of a scene: image (3, H, W) and labels (H, W), uint8; a function of its arguments alone."""
+        """Training view of a scene: image (3, H, W) and labels (H, W), uint8. It depends on the arguments alone."""
         base = self._reduced("training" if self._zooms_in else "evaluation", index)
         return draw_view(base, self._settings, self._swap, view_generator(seed, index, view))
 
     def evaluation(self, index: int) -> View:
-        """The one view that metrics are taken on: cut and resized, nothing drawn."""
+        """The view that metrics are computed on: cut and resized, without random changes."""
         return copied(self._reduced("evaluation", index))
 
     def existence(self, index: int, view: int | None = None, seed: int = 0) -> Tensor:
         """Which lanes a scene has: (num_lanes,) float32 of 0 and 1, in the order of the classes 1, 2, …
 
-        For a training view the flags follow its flip; without `view`, they are those of `evaluation`. They are of the
-        whole frame, as the authors have it: a lane that a crop or a rotation pushes out of the view still counts."""
+        For a training view they follow its flip; without `view` they are those of the evaluation view. They describe
+        the whole frame, as in the authors' code: a lane counts even if crop or rotation move it out of the view."""
         flags = self._flags.get(index)
         if flags is None:
             flags = self._flags[index] = self._lanes_of(index)
@@ -108,22 +108,22 @@ class SceneSet:
         return found[self._mirrored_lanes()] if flipped else found
 
     def load(self, index: int) -> Frame:
-        """The scene as stored: image (h, w, 3) RGB and labels (h, w) in trained classes, uint8.
+        """The scene at its own size: image (h, w, 3) RGB and labels (h, w) in trained classes, uint8.
 
-        Raises `SceneError` when it cannot be decoded or breaks a rule."""
+        Raises `SceneError` when it cannot be decoded or used."""
         image, labels = self._source.load(self._indices[index])
         return image, self._class_map.table[labels]
 
     def whole_frame(self, index: int) -> WholeFrame:
-        """The frame behind `evaluation`, decoded. Raises as `load` does."""
+        """The whole frame of the evaluation view, decoded. Raises what `load` raises."""
         labels = self.load(index)[1]
         return WholeFrame(self.names[index], labels, self._cut(index, *labels.shape))
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of what makes this another data set: its kind, trained classes, what each stored label and its mirror
-        becomes, all scenes of all splits with their groups, and the sizes of their files (drawn scenes: seed, size and
-        the first scene). Nothing is decoded."""
+        """Hash of all that defines the data set: its kind, its trained classes, what each stored label becomes and its
+        mirror, all scenes of all splits with their groups, and the sizes of their files (for drawn scenes: seed, size
+        and the first scene). Decodes no file."""
         parts = [
             self._settings.dataset,
             *(row.name for row in self.classes),
@@ -148,7 +148,7 @@ class SceneSet:
         return flags
 
     def _mirrored_lanes(self) -> list[int]:
-        """For each lane, the one whose place it takes in a mirror."""
+        """For each lane, the lane that is in its place after a flip."""
         swap = self._source.swap or {}
         return [self._lanes.index(swap.get(label, label)) for label in self._lanes]
 
@@ -181,7 +181,7 @@ class SceneSet:
         return self._caches[kind]
 
     def _cut(self, index: int, height: int, width: int) -> int:
-        """Rows to drop from the top of a frame."""
+        """Rows to cut from the top of a frame."""
         share = self._settings.crop_top
         cut = self._source.paper_crop_top(height, width) if share == "paper" else round(share * height)
         if cut >= height:

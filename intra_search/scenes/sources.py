@@ -1,4 +1,4 @@
-"""The data sets by their name in `scenes.dataset`. A new one is a file with a `SceneSource` and a line here."""
+"""The data sets by their names in `scenes.dataset`. A new one is a file with a `SceneSource` and a line here."""
 
 from collections.abc import Callable
 

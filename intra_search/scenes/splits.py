@@ -1,4 +1,4 @@
-"""Which scenes train, which guide the search (val), and which are kept for the last word (test)."""
+"""Which scenes are for training (train), for guiding the search (val), and for the final score (test)."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,12 +10,13 @@ from intra_search.scenes.source import SPLITS, SceneName, SceneSource, Split
 
 
 def split_scenes(source: SceneSource, settings: ScenesSettings) -> dict[Split, list[int]]:
-    """Indices of each split in the order of the source; every scene is in exactly one.
+    """Indices of each split in the order of the source; every scene is in exactly one split.
 
-    A data set's own split wins; it may leave a split empty (a partial download), which shows when that one is opened.
-    Else whole groups go to `test` and `val`, by name or drawn from `scenes.seed` until the asked-for share of scenes is
-    met as nearly as whole groups allow; the rest is `train`. What is drawn depends on the seed and the groups' names
-    and sizes alone. Raises `SceneError` for an unknown group and for an empty split."""
+    A data set's own split is used if there is one; it may leave a split empty (a partial download), which is an error
+    when that split is opened. Else whole groups go to `test` and `val`: those that the settings name, or random ones,
+    so that the share of scenes is as near to the wanted one as whole groups allow. The rest is `train`. Random groups
+    depend on `scenes.seed` and the groups' names and sizes alone. Raises `SceneError` for an unknown group and for an
+    empty split."""
     if source.splits is not None:
         return {split: list(source.splits[split]) for split in SPLITS}
     groups = split_groups(source.scenes, settings)
@@ -35,7 +36,7 @@ def check_not_empty(split: Split, indices: Sequence[int]) -> None:
 
 
 def split_groups(scenes: Sequence[SceneName], settings: ScenesSettings) -> dict[Split, set[str]]:
-    """Groups of each split; raises as `split_scenes` does."""
+    """Groups of each split. Raises what `split_scenes` raises."""
     sizes = Counter(scene.group for scene in scenes)
     test, val = set(settings.test_groups), set(settings.val_groups)
     _check_named(sizes, "test_groups", test)
@@ -44,7 +45,7 @@ def split_groups(scenes: Sequence[SceneName], settings: ScenesSettings) -> dict[
         found = ", ".join(sorted(test & val))
         raise SettingError("scenes.val_groups", "no group may be in val and in test", found, "remove it from one")
     if not test:
-        # One group must remain for train, and one for val if that is still to be drawn.
+        # One group must be left for train, and one for val if its groups are not named.
         test = _drawn(sizes, val, settings.test_fraction, reserve=1 if val else 2, seed=f"{settings.seed}/test")
     if not val:
         val = _drawn(sizes, test, settings.val_fraction, reserve=1, seed=f"{settings.seed}/val")
@@ -52,8 +53,8 @@ def split_groups(scenes: Sequence[SceneName], settings: ScenesSettings) -> dict[
 
 
 def val_groups(scenes: Sequence[SceneName], settings: ScenesSettings) -> set[str]:
-    """Groups that form `val` where the data set has a test split of its own and `scenes` are the others; raises as
-    `split_scenes` does."""
+    """Groups of `val`, for a data set that has its own test split; `scenes` are all others. Raises what `split_scenes`
+    raises."""
     sizes = Counter(scene.group for scene in scenes)
     val = set(settings.val_groups)
     _check_named(sizes, "val_groups", val)
@@ -68,7 +69,7 @@ def _check_named(sizes: Counter[str], field: str, named: set[str]) -> None:
 
 
 def _drawn(sizes: Counter[str], taken: set[str], fraction: float, *, reserve: int, seed: str) -> set[str]:
-    """Groups in a random order, each taken when that brings the number of scenes nearer to the wanted share."""
+    """Random groups: each in turn is taken if that brings the number of scenes nearer to the wanted share."""
     free = sorted(set(sizes) - taken, key=lambda group: sha256(f"{seed}/{group}".encode()).digest())
     if len(free) <= reserve:
         found = f"{len(sizes)} ({_listed(sizes)})"

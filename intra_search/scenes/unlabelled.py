@@ -1,4 +1,4 @@
-"""The frames that a benchmark's own server scores: pictures without labels, under the names their predictions need."""
+"""The frames that a benchmark's own server scores: pictures without labels, and the names that predictions need."""
 
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -18,15 +18,15 @@ class Picture(NamedTuple):
     """One frame of a benchmark's test set."""
 
     name: str
-    """As `SceneSet.names` would call it."""
+    """The name that it would have in `SceneSet.names`."""
     path: Path
 
 
 def unlabelled_frames(settings: ScenesSettings) -> list[Picture]:
-    """Frames of the official test set, whether or not their labels are here, in the order of their names.
+    """Frames of the official test set, with or without labels, in the order of their names.
 
     ApolloScape: the roads without a folder of labels (road05); CULane: `list/test.txt`; LLAMAS: the images of `test`.
-    Raises `SettingError` for another data set, `SceneError` when there are none or a listed one is missing."""
+    Raises `SettingError` for another data set, `SceneError` when there are no frames or a listed one is missing."""
     if settings.dataset not in _LISTERS:
         rule, remedy = f"is for {', '.join(_LISTERS)}", "use --split val or test, or `predict` for other pictures"
         raise SettingError("--split submission", rule, settings.dataset, remedy)

@@ -1,7 +1,7 @@
-"""How a scene becomes what a network sees: reduced to the network's size, then, for training, altered at random.
+"""Views: what a network sees of a scene. It is resized to the network's size and, for training, changed at random.
 
-Image and labels move together. torchvision v2 flips, crops, resizes and colours; OpenCV rotates, because v2's rotation
-takes six times as long (image and labels 160 x 416, one core: 2.8 against 0.5 ms; measured).
+Image and labels are changed together. torchvision v2 flips, crops, resizes and colours. OpenCV rotates, because v2's
+rotation takes six times as long (image and labels 160 x 416, one core: 2.8 against 0.5 ms; measured).
 """
 
 from math import ceil
@@ -19,7 +19,7 @@ from intra_search.config.scenes import AugmentSettings, ScenesSettings
 from intra_search.scenes.labels import IGNORED, Table
 
 FILL = (124, 117, 104)
-"""RGB of pixels that no frame covers: ImageNet's mean, as the authors fill. Changes of colour come after it."""
+"""RGB of pixels outside the frame: ImageNet's mean, as in the authors' code. Colours are changed after filling."""
 
 FLIPPED_SHARE = 0.5
 
@@ -34,7 +34,7 @@ class View(NamedTuple):
 
 
 class _Draw(NamedTuple):
-    """Uniform numbers in [0, 1). Always drawn, all of them: switching one change on leaves the others as they were."""
+    """Uniform numbers in [0, 1). All are always drawn: so switching one change on does not change the others."""
 
     flip: float
     zoom: float
@@ -48,30 +48,30 @@ class _Draw(NamedTuple):
 
 
 def view_generator(seed: int, scene: int, view: int) -> torch.Generator:
-    """The randomness of one view, a function of (seed, scene, view) alone and the same on every machine.
+    """The random numbers of one view: they depend on (seed, scene, view) alone and are the same on every machine.
 
-    The 64-bit seed is the first state word of numpy's `SeedSequence((seed, scene, view))`, whose hash numpy keeps
-    stable across versions."""
+    The 64-bit seed is the first word of numpy's `SeedSequence((seed, scene, view))`, which is the same in all versions
+    of numpy."""
     state = np.random.SeedSequence((seed, scene, view)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]))
 
 
 def is_flipped(settings: ScenesSettings, generator: torch.Generator) -> bool:
-    """Whether `draw_view` flips with a generator in this state; draws from it as `draw_view` does."""
+    """Whether `draw_view` flips with this generator; it draws the same numbers as `draw_view`."""
     return settings.augment.flip and _drawn(generator).flip < FLIPPED_SHARE
 
 
 def evaluation_view(image: NDArray[np.uint8], labels: NDArray[np.uint8], settings: ScenesSettings, cut: int) -> View:
-    """A scene at the network's size; draws nothing.
+    """A scene at the network's size, without random changes.
 
-    Args: image (h, w, 3), labels (h, w), cut rows to drop from the top."""
+    Args: image (h, w, 3), labels (h, w), cut: rows to cut from the top."""
     return reduced_view(image, labels, (settings.height, settings.width), cut)
 
 
 def training_base(image: NDArray[np.uint8], labels: NDArray[np.uint8], settings: ScenesSettings, cut: int) -> View:
-    """What all training views of a scene are drawn from: all that the largest zoom can show, and no more.
+    """The picture that all training views of a scene are made from, no larger than the largest zoom needs.
 
-    Without zoom that is the evaluation view. With a zoom up to z it has z times as many rows and columns, unless the
+    Without zoom it is the evaluation view. With a zoom up to z it has z times as many rows and columns, unless the
     frame itself has fewer."""
     zoom = max(1.0, settings.augment.scale[1])
     rows, columns = labels.shape[0] - cut, labels.shape[1]
@@ -81,16 +81,16 @@ def training_base(image: NDArray[np.uint8], labels: NDArray[np.uint8], settings:
 
 
 def reduced_view(image: NDArray[np.uint8], labels: NDArray[np.uint8], size: tuple[int, int], cut: int) -> View:
-    """Frame without its `cut` top rows at `size` (rows, columns): image bilinear with antialias, labels nearest."""
-    # A channels-last view: torchvision resizes it up to four times as fast as a contiguous (3, H, W).
+    """A frame without its `cut` top rows, resized to `size` (rows, columns): image antialiased, labels nearest."""
+    # Channels-last: torchvision resizes it up to four times as fast as a contiguous (3, H, W).
     channels_last = torch.from_numpy(image[cut:]).permute(2, 0, 1)
     return _resized(View(channels_last, torch.from_numpy(labels[cut:])), size)
 
 
 def draw_view(base: View, settings: ScenesSettings, swap: Table | None, generator: torch.Generator) -> View:
-    """One training view of a scene's `training_base`: flip, zoom and crop, rotation, colour, as far as switched on.
+    """One training view of a scene's `training_base`: flip, zoom and crop, rotation, colour, if the settings have them.
 
-    With all of them off it equals the evaluation view. `swap` renumbers the labels of a flipped scene. The result
+    Without any of them it equals the evaluation view. `swap` renumbers the labels of a flipped scene. The result
     shares no memory with `base`."""
     recipe = settings.augment
     draw = _drawn(generator)
@@ -110,7 +110,7 @@ def _drawn(generator: torch.Generator) -> _Draw:
 
 
 def copied(view: View) -> View:
-    """A view in contiguous memory of its own, so that callers may write to it."""
+    """A copy in contiguous memory, which callers may write to."""
     image = view.image.clone(memory_format=torch.contiguous_format)
     return View(image, view.labels.clone(memory_format=torch.contiguous_format))
 
@@ -119,7 +119,7 @@ def _resized(view: View, size: tuple[int, int]) -> View:
     if tuple(view.labels.shape) == size:
         return view
     image = transforms.resize(view.image, list(size), InterpolationMode.BILINEAR, antialias=True)
-    # v2 wants a channel; nearest-exact takes the pixel whose centre is nearest, as the bilinear image does.
+    # v2 needs a channel dimension; nearest-exact aligns pixel centres in the same way as the image's bilinear resize.
     labels = transforms.resize(view.labels[None], list(size), InterpolationMode.NEAREST_EXACT)[0]
     return View(image, labels)
 
@@ -130,8 +130,8 @@ def _flipped(view: View, swap: Table | None) -> View:
 
 
 def _zoomed(view: View, size: tuple[int, int], recipe: AugmentSettings, draw: _Draw) -> View:
-    """Zoom z > 1: a window of 1/z of the frame's rows and columns fills the view. z < 1: the whole frame fills z of the
-    view's rows and columns, `FILL` and 255 the rest. The place is drawn."""
+    """Zoom z > 1: a window of 1/z of the frame's rows and columns fills the view. z < 1: the whole frame covers z of
+    the view's rows and columns; the rest is `FILL`, with label 255. The place is random."""
     low, high = recipe.scale
     zoom = low + (high - low) * draw.zoom
     if zoom >= 1:
@@ -151,12 +151,12 @@ def _zoomed(view: View, size: tuple[int, int], recipe: AugmentSettings, draw: _D
 
 
 def _place(slack: int, draw: float) -> int:
-    """0..slack, each as likely."""
+    """A whole number in 0..slack, all equally likely."""
     return int(draw * (slack + 1))
 
 
 def _rotated(view: View, degrees: float) -> View:
-    """Turned counter-clockwise about the centre."""
+    """Rotated counter-clockwise about the centre."""
     height, width = view.labels.shape
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1.0)
     pixels = np.ascontiguousarray(view.image.permute(1, 2, 0).numpy())

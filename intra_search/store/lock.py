@@ -1,7 +1,8 @@
 """One driver per study: `flock` on local disks, a lease on shared file systems and object storage.
 
-A lease is best effort. Whether `flock` reaches the other machines depends on how a shared file system was mounted (NFS
-before version 4, `nolock`, Lustre without `-o flock`), and there is no way to ask; a lease works on all of them.
+A lease is best effort: nothing stops two drivers that write it at the same moment. But whether other machines see a
+`flock` on a shared file system depends on how that was mounted (NFS before version 4, `nolock`, Lustre without
+`-o flock`), and there is no way to ask; a lease works on all of them.
 """
 
 import fcntl
@@ -16,16 +17,16 @@ import uuid
 from types import TracebackType
 from typing import IO, Any, Protocol
 
-from intra_search.errors import StorageError, StudyError
+from intra_search.errors import MissingFileError, NotJSONError, StorageError, StudyError
 from intra_search.store.mounts import shared_file_system
 from intra_search.store.storage import Storage
 
 logger = logging.getLogger(__name__)
 
 FLOCK_SECONDS = 1.0
-"""How long a driver tries for a local lock: `lock_owner` of another process touches it for a moment."""
+"""How long a driver tries to get a local lock: `lock_owner` in another process may hold it for a moment."""
 LEASE_SECONDS = 60.0
-"""A lease that was not renewed for this long is free; it is renewed four times as often."""
+"""A lease that was not renewed for this long is free. Its owner renews it every quarter of this time."""
 
 
 class StudyLock(Protocol):
@@ -39,9 +40,9 @@ class StudyLock(Protocol):
 
 
 def study_lock(storage: Storage, *, takeover: bool = False) -> StudyLock:
-    """The lock that fits the storage. `takeover` ignores another driver's lease.
+    """The lock for this kind of storage. `takeover` ignores another driver's lease.
 
-    Raises `StudyError` for `takeover` where the lock is no lease: it is free as soon as its owner has ended.
+    Raises `StudyError` for `takeover` with a local lock: that is free as soon as its owner has ended.
     """
     if _has_lease(storage):
         return _Lease(storage, takeover)
@@ -134,7 +135,7 @@ class _Lease:
             remedy = f"wait {LEASE_SECONDS:.0f} s after its end, or add --takeover if it is gone"
             raise _held(self._storage.full_path(), owner, remedy)
         self._write()
-        # No conditional write exists here: of two drivers starting at once, the last writer goes on.
+        # Object storage cannot "write only if absent": of two drivers that start at once, the last writer goes on.
         time.sleep(1.0)
         owner = _read_lease(self._storage)
         if owner is None or owner["token"] != self._token:
@@ -184,17 +185,15 @@ def _owner_in(file: IO[str]) -> dict[str, Any]:
     try:
         return dict(json.loads(file.read()))
     except ValueError:
-        return {}  # its owner has locked but not yet signed
+        return {}  # its owner has the lock but has not written its name yet
 
 
 def _read_lease(storage: Storage) -> dict[str, Any] | None:
-    """The lease; None when there is none, or none that a driver of this kind wrote."""
+    """The lease; None when there is none, or the file is not a lease."""
     try:
         lease = storage.read_json("lock")
-    except StorageError as error:
-        if error.rule in ("must exist", "must be JSON"):
-            return None
-        raise
+    except (MissingFileError, NotJSONError):
+        return None
     known = isinstance(lease, dict) and "token" in lease and isinstance(lease.get("renewed"), float)
     return lease if known else None
 

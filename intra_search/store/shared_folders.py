@@ -1,7 +1,8 @@
-"""Folders that the processes of one machine share: held while somebody uses them, the longest unused evicted for room.
+"""Folders that the processes of one machine share. A folder is held while a process uses it; to make room, the folder
+that was unused the longest is deleted.
 
-A root holds such folders side by side. Each says in `room.json` how many bytes it may come to hold, so that room is
-kept for what is still being written. All locks are `flock`'s, which end with their process.
+Such folders lie side by side below one root. Each reserves, in `room.json`, the bytes that it may grow to. All locks
+are `flock`s, which end with their process.
 """
 
 import fcntl
@@ -18,22 +19,22 @@ _ROOM, _LOCK = "room.json", "lock"
 
 
 class HeldFolder:
-    """A folder that stays until this object, and its likes in forks of its process, are gone."""
+    """A folder that cannot be deleted for room while this object, or a copy of it in a forked process, exists."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self.room = 0
-        """Bytes that it may hold."""
+        """Bytes that the folder may hold."""
         self.release = weakref.finalize(self, os.close, descriptor)
 
 
 def hold_folder(root: Path, name: str, wanted: int, limit: int) -> HeldFolder:
-    """The folder `root/name`, made if need be, with room for `wanted` bytes, or for as many as are left.
+    """The folder `root/name`, created if needed, with room for `wanted` bytes, or for as many as are left.
 
-    Folders that nobody holds are deleted, the longest unused first, until it fits.
+    Folders that no process holds are deleted, the longest unused first, until there is room.
 
     Args:
-        limit: bytes of all folders of the root.
+        limit: bytes that all folders below the root may hold together.
 
     Raises `OSError` where the root cannot be written.
     """
@@ -48,13 +49,13 @@ def hold_folder(root: Path, name: str, wanted: int, limit: int) -> HeldFolder:
         if held.room < wanted:
             held.room = max(held.room, min(wanted, _make_room(root, folder, wanted, limit)))
             (folder / _ROOM).write_text(json.dumps({"bytes": held.room}))
-        os.utime(folder / _ROOM)  # its time is that of the last use
+        os.utime(folder / _ROOM)  # its modification time is the folder's last use
     return held
 
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Holds a file's lock for the block; without `wait` the block learns whether it holds it."""
+    """Holds a file's lock during the block. With `wait=False` it may fail to: the value says whether it holds it."""
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR)
     try:
         try:
@@ -68,7 +69,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
 
 
 def _make_room(root: Path, own: Path, wanted: int, limit: int) -> int:
-    """Bytes that are left for `own`, after evicting what nobody uses as far as needed."""
+    """Bytes that are left for `own`, after deleting unused folders as far as needed."""
     rooms = {path: _room(path) for path in root.iterdir() if path.is_dir() and path != own}
     for path in sorted(rooms, key=_last_use):
         if limit - sum(rooms.values()) >= wanted:

@@ -1,4 +1,4 @@
-"""Files of a study by URI: a local folder, NFS, `s3://`, `gs://`; every write is whole or not there at all."""
+"""Files of a study by URI: a local folder, NFS, `s3://`, `gs://`. A file appears completely or not at all."""
 
 import errno
 import json
@@ -13,14 +13,14 @@ from typing import IO, Any
 
 from pyarrow import fs
 
-from intra_search.errors import StorageError
+from intra_search.errors import MissingFileError, NotJSONError, StorageError
 
 COPIED_BYTES = 2**22
-"""Of a file that is copied, so many are in memory."""
+"""Copy buffer, in bytes."""
 
 
 class Storage:
-    """A folder, local or remote. Paths are relative to it and use `/`. Cheap to pickle: only the URI travels."""
+    """A folder, local or remote. Paths are relative to it and use `/`. Pickled as its URI."""
 
     def __init__(self, uri: str | Path) -> None:
         self.uri = str(uri)
@@ -31,7 +31,7 @@ class Storage:
                 remedy = "use a folder, s3://bucket/path or gs://bucket/path"
                 raise StorageError(self.uri, "must be a storage URI", str(error), remedy) from None
         else:
-            # Absolute, because workers are started elsewhere.
+            # Absolute, because workers start in other folders.
             self.uri = str(Path(self.uri).expanduser().absolute())
             self._fs, self._root = fs.LocalFileSystem(), self.uri
         self._root = self._root.rstrip("/")
@@ -44,7 +44,7 @@ class Storage:
         return isinstance(self._fs, fs.LocalFileSystem)
 
     def full_path(self, path: str = "") -> str:
-        """Path that opens the same file elsewhere: absolute when local, else a URI with this one's options."""
+        """Path that names the file in any process: absolute when local, else a URI with the storage's options."""
         if self.is_local:
             return f"{self._root}/{path}" if path else self._root
         root, mark, options = self.uri.partition("?")
@@ -66,14 +66,14 @@ class Storage:
         return sorted(info.base_name for info in found if not info.base_name.startswith(".tmp-"))
 
     def sizes(self, path: str = "") -> dict[str, int]:
-        """Bytes of each file directly below a folder, by name, from one listing; empty when it does not exist."""
+        """Bytes of each file directly below a folder, by name; empty when the folder does not exist. One request."""
         with self._explained(path):
             found = self._fs.get_file_info(fs.FileSelector(self._at(path), allow_not_found=True))
         files = [info for info in found if info.type == fs.FileType.File]
         return {info.base_name: info.size for info in files if not info.base_name.startswith(".tmp-")}
 
     def read_bytes(self, path: str) -> bytes:
-        """Raises `StorageError` when the file is missing or unreadable."""
+        """Raises `MissingFileError`, or another `StorageError` when the file cannot be read."""
         with self._explained(path), self._fs.open_input_stream(self._at(path)) as stream:
             return stream.read()  # type: ignore[no-any-return]
 
@@ -83,27 +83,27 @@ class Storage:
             shutil.copyfileobj(stream, file, COPIED_BYTES)
 
     def read_json(self, path: str) -> Any:
-        """Raises `StorageError` when the file is missing or no JSON."""
+        """The content of a JSON file. Raises `NotJSONError`, and what `read_bytes` raises."""
         try:
             return json.loads(self.read_bytes(path))
         except ValueError as error:
-            raise StorageError(self.full_path(path), "must be JSON", str(error), "restore the file") from None
+            raise NotJSONError(self.full_path(path), "must be JSON", str(error), "restore the file") from None
 
     def write_bytes(self, path: str, data: bytes) -> None:
-        """Replaces a file in one step: readers see the old bytes or the new ones, never a part."""
+        """Replaces a file in one step: readers see all old bytes or all new ones."""
         with self.writing(path) as file:
             file.write(data)
 
     @contextmanager
     def writing(self, path: str) -> Iterator[IO[bytes]]:
-        """A file to write to, piece by piece; it replaces the one at `path` when the block ends without an error."""
+        """A file to write to. It replaces the one at `path` when the block ends without an error."""
         with self._explained(path):
             self._fs.create_dir(self._at(path).rpartition("/")[0], recursive=True)
             if not self.is_local:
                 with tempfile.TemporaryFile() as spooled:
                     yield spooled
                     spooled.seek(0)
-                    with self._fs.open_output_stream(self._at(path)) as stream:  # an object appears when closed
+                    with self._fs.open_output_stream(self._at(path)) as stream:  # the object appears at closing
                         shutil.copyfileobj(spooled, stream, COPIED_BYTES)
                 return
             temporary = self._at(self._temporary_name(path))
@@ -121,9 +121,9 @@ class Storage:
         self.write_bytes(path, json.dumps(value, indent=1, sort_keys=True).encode())
 
     def write_folder(self, path: str, files: dict[str, bytes], last: str) -> None:
-        """Publishes a folder of files; `last` is the file whose presence makes the folder count.
+        """Publishes a folder of files. Readers must take the folder for complete only if the file `last` is there.
 
-        Locally the folder is written under a temporary name and renamed. Object storage has no rename: `last` is
+        Locally the folder is written under a temporary name and renamed. Object storage has no rename: there `last` is
         uploaded after all others.
         """
         target = self._temporary_name(path) if self.is_local else path
@@ -149,16 +149,16 @@ class Storage:
                 self._fs.delete_file(self._at(path))
 
     def delete_leftovers(self) -> int:
-        """Removes what killed writers left under temporary names, anywhere below; returns how many there were.
+        """Removes temporary files and folders of killed writers, anywhere below; returns how many there were.
 
-        For the driver that holds the study, before it starts any writer: of an earlier generation's writers that may
-        still be alive, nothing is wanted. Object storage has no temporary names.
+        Only for the driver that holds the study, before it starts any writer. Writers of an earlier generation may
+        still be alive, but their files are not wanted. Object storage has no temporary names.
         """
         if not self.is_local:
             return 0
         found = []
         for folder, folders, files in os.walk(self._root):
-            # The study's lease may be under way; it is written by whoever asks for the study.
+            # Another driver may be writing the study's lease at this moment.
             left = [
                 name for name in (*folders, *files) if name.startswith(".tmp-") and not name.startswith(".tmp-lock-")
             ]
@@ -169,7 +169,7 @@ class Storage:
         return len(found)
 
     def _at(self, path: str) -> str:
-        # A bundle that is the storage's own folder has an empty path; object storage refuses empty parts.
+        # The path is empty for a bundle in the storage's own folder; object storage refuses "//" and a final "/".
         return f"{self._root}/{path.lstrip('/')}" if path else self._root
 
     def _temporary_name(self, path: str) -> str:
@@ -188,6 +188,6 @@ class Storage:
                     where, "needs space", "none left on the device", "free some and run again"
                 ) from error
             if isinstance(error, FileNotFoundError):
-                raise StorageError(where, "must exist", "no such file", "check the path") from error
+                raise MissingFileError(where, "must exist", "no such file", "check the path") from error
             reason = error.strerror or str(error)
             raise StorageError(where, "must be readable and writable", reason, "check path and permissions") from error

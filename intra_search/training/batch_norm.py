@@ -1,6 +1,6 @@
-"""Batch normalisation over the global batch, so that a weight found with one worker means the same with eight.
+"""Batch normalisation over the global batch, so that settings found with one worker mean the same with eight.
 
-On GPUs torch's `SyncBatchNorm` does it; it raises on CPUs, where the twin below takes its place.
+On GPUs torch's `SyncBatchNorm` does it. That raises an error on CPUs, where `GlobalBatchNorm2d` takes its place.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 def over_workers(network: nn.Module, device: torch.device) -> nn.Module:
-    """The network with every `BatchNorm2d` replaced by one over all workers; names in the state dict stay."""
+    """The network with every `BatchNorm2d` replaced by one over all workers. Names in the state dict do not change."""
     if device.type == "cuda":
         converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         return converted
@@ -26,9 +26,9 @@ def over_workers(network: nn.Module, device: torch.device) -> nn.Module:
 class GlobalBatchNorm2d(nn.BatchNorm2d):
     """`BatchNorm2d` whose statistics, and their gradients, are summed over the workers by all-reduce.
 
-    Workers may hold unequal numbers of images. Two reductions, first the mean and then the squares around it, cost a
-    message more than one of sums of squares and lose nothing to cancellation. Running statistics are those of torch:
-    unbiased variance of the global batch. In eval mode it is `BatchNorm2d`.
+    Workers may hold unequal numbers of images. It takes two all-reduces, first of the mean, then of the squares around
+    it: one, of sums and of squares, would lose digits by cancellation. Running statistics are as in torch: unbiased
+    variance of the global batch. In eval mode it is `BatchNorm2d`.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
 
 
 class _SumOverWorkers(torch.autograd.Function):
-    """All-reduce whose gradient is all-reduced too: every worker's loss depends on every worker's input."""
+    """All-reduce whose gradient is all-reduced, too: every worker's loss depends on every worker's input."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:

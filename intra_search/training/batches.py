@@ -1,4 +1,4 @@
-"""Which view goes to which worker in which step, and the loader that brings it there."""
+"""Which worker gets which views in which step, and the loaders that decode them."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -10,17 +10,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from intra_search.config.seeding import derived_seed
+from intra_search.distill.workers import Workers
 from intra_search.errors import IntraSearchError, SettingError
 from intra_search.scenes.scene_set import SceneSet, WholeFrame
-from intra_search.training.world import World
 
 FRESH_VIEWS = 2**62
-"""Numbers that fresh views are drawn from: so many that none comes twice."""
+"""How many fresh views there are to draw from: so many that none is drawn twice."""
 
 
 class Batch(TypedDict):
-    """One worker's share of a step: images (B, 3, H, W) uint8, labels (B, H, W) uint8, which lanes there are (B, L)
-    float32 (L 0 where the data set has none), the teacher's stored answers."""
+    """One worker's share of a step: images (B, 3, H, W) uint8, labels (B, H, W) uint8, flags of existing lanes (B, L)
+    float32 (L is 0 for a data set without lanes), the teacher's stored answers."""
 
     images: Tensor
     labels: Tensor
@@ -29,7 +29,7 @@ class Batch(TypedDict):
 
 
 class EvaluationBatch(NamedTuple):
-    """Scenes as metrics are taken on: images (B, 3, H, W) and labels (B, H, W), uint8; their whole frames if asked."""
+    """Scenes to evaluate: images (B, 3, H, W) and labels (B, H, W), uint8, and their whole frames if asked for."""
 
     images: Tensor
     labels: Tensor
@@ -37,7 +37,7 @@ class EvaluationBatch(NamedTuple):
 
 
 class AnswerReader(Protocol):
-    """Stored knowledge, as `knowledge.reader` gives it."""
+    """Stored knowledge; `knowledge.reader` implements it."""
 
     def answers(self, scene: int, view: int) -> Mapping[str, Tensor]: ...
 
@@ -50,29 +50,29 @@ class ViewIndex(NamedTuple):
 
 
 class ViewOrder(Sampler[list[ViewIndex]]):
-    """Deals each epoch's views: every scene once, in an order and with views drawn from (seed, epoch) alone.
+    """Deals each epoch's views to the workers: every scene once. Order and views depend on (seed, epoch) alone.
 
     The global batch of step s is the same for any number of workers; worker r takes its samples r, r + size, ...
-    The ragged last batch is dropped. Each scene walks its `num_views` views in passes: from a drawn start by a drawn
-    step, coprime to their number, so that a pass shows every view once and the next one in another order. `fresh`
-    draws a view from 2 ** 62 in each epoch.
+    An incomplete last batch is dropped. In `num_views` epochs (a pass) each scene shows every view once: it starts at a
+    random view and goes on by a random step that has no common divisor with `num_views`. The next pass draws both
+    again. `fresh` draws one of 2 ** 62 views in each epoch.
     """
 
     def __init__(
-        self, num_scenes: int, num_views: int | Literal["fresh"], batch_size: int, seed: int, world: World
+        self, num_scenes: int, num_views: int | Literal["fresh"], batch_size: int, seed: int, workers: Workers
     ) -> None:
         if num_scenes < batch_size:
             found = f"{batch_size} with {num_scenes} training scenes"
             raise SettingError("training.batch_size", "must not exceed the training scenes", found, "lower it")
-        if batch_size < world.size:
-            found = f"{batch_size} with {world.size} workers"
+        if batch_size < workers.size:
+            found = f"{batch_size} with {workers.size} workers"
             raise SettingError("training.batch_size", "must give every worker a sample", found, "raise it")
         self.epoch = 0
         self._num_scenes = num_scenes
         self._num_views = num_views
         self._batch_size = batch_size
         self._seed = seed
-        self._world = world
+        self._workers = workers
 
     def __len__(self) -> int:
         return self._num_scenes // self._batch_size
@@ -81,7 +81,9 @@ class ViewOrder(Sampler[list[ViewIndex]]):
         order = torch.randperm(self._num_scenes, generator=self._generator("order", self.epoch)).tolist()
         views = self._views()
         for step in range(len(self)):
-            dealt = order[step * self._batch_size : (step + 1) * self._batch_size][self._world.rank :: self._world.size]
+            dealt = order[step * self._batch_size : (step + 1) * self._batch_size][
+                self._workers.rank :: self._workers.size
+            ]
             yield [ViewIndex(scene, views[scene]) for scene in dealt]
 
     def _views(self) -> list[int]:
@@ -121,7 +123,7 @@ class _Views(Dataset[Batch | IntraSearchError]):
 
 
 class _Evaluations(Dataset[EvaluationBatch | IntraSearchError]):
-    """Batches of one."""
+    """Batches of one scene each."""
 
     def __init__(self, scenes: SceneSet, *, whole_frames: bool) -> None:
         self._scenes = scenes
@@ -144,13 +146,13 @@ def _joined(parts: list[EvaluationBatch]) -> EvaluationBatch:
 
 
 def _or_error(collate: Callable[[list[Any]], Any], samples: list[Any]) -> Any:
-    """A batch, or the first error among its samples: a loader process could only send an error's text."""
+    """A batch, or the first error among its samples. An error raised in a loader process would arrive as text only."""
     errors = [sample for sample in samples if isinstance(sample, IntraSearchError)]
     return errors[0] if errors else collate(samples)
 
 
 class _RaisingLoader(DataLoader[Any]):
-    """Raises in the training's own process what decoding a scene raised in a loader process."""
+    """Raises in the training process the errors that loader processes returned."""
 
     def __iter__(self) -> Any:
         for batch in super().__iter__():
@@ -162,9 +164,9 @@ class _RaisingLoader(DataLoader[Any]):
 def training_loader(
     scenes: SceneSet, order: ViewOrder, knowledge: AnswerReader | None, seed: int, *, num_processes: int, pin: bool
 ) -> DataLoader[Batch]:
-    """Loads this worker's share of every step. `seed` draws the views and must be the study's own.
+    """Loads this worker's share of every step. `seed` draws the views and must be the study's seed.
 
-    `num_processes` loader processes decode ahead; 0 decodes in the training process.
+    `num_processes` processes decode ahead; with 0 the training process decodes.
     """
     views = _Views(scenes, knowledge, seed)
     return _RaisingLoader(
@@ -178,16 +180,16 @@ def training_loader(
 
 
 def evaluation_loader(
-    scenes: SceneSet, batch_size: int, world: World, *, num_processes: int, pin: bool, whole_frames: bool = False
+    scenes: SceneSet, batch_size: int, workers: Workers, *, num_processes: int, pin: bool, whole_frames: bool = False
 ) -> DataLoader[EvaluationBatch]:
-    """Every scene exactly once over all workers: worker r takes r, r + size, ...; none is repeated to fill up.
+    """Every scene exactly once over all workers: worker r takes scenes r, r + size, ... None is repeated.
 
-    `whole_frames` brings the frames' own labels along, which are decoded anew in each pass."""
+    `whole_frames` adds the labels of the whole frames, which are decoded again in each pass."""
     return _RaisingLoader(
         _Evaluations(scenes, whole_frames=whole_frames),
         collate_fn=partial(_or_error, _joined),
         batch_size=batch_size,
-        sampler=range(world.rank, len(scenes), world.size),
+        sampler=range(workers.rank, len(scenes), workers.size),
         num_workers=num_processes,
         pin_memory=pin,
     )

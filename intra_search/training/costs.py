@@ -1,9 +1,8 @@
-"""What a step costs with stored answers and with a live teacher: timed on the spot, with this study's own parts."""
+"""Seconds of a training step with stored answers and with a live teacher, measured with the study's own settings."""
 
 import functools
 import tempfile
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,31 +14,32 @@ from intra_search.distill.needs import Need, teacher_answers
 from intra_search.knowledge.answering import stored_forms
 from intra_search.knowledge.shards import open_shard, write_shard
 from intra_search.networks.input import normalise
+from intra_search.networks.timing import quickest
 from intra_search.training.batches import Batch
 from intra_search.training.job import TrainingJob
 from intra_search.training.loop import Training
 
 SECONDS_PER_TIMING = 1.0
-"""A step is repeated for so long, and at least once after a first one that warms up."""
+"""A step is repeated until its runs took this long together; a slower step runs once."""
 
 
 class ViewCosts(NamedTuple):
-    """Seconds per view, without decoding, which both ways pay alike."""
+    """Seconds per view, without decoding, which takes the same time with stored answers and with a live teacher."""
 
     stored_step: float
     """A training step whose answers are read from a mapped file."""
     live_step: float
     """A training step that asks the teacher."""
     extraction: float
-    """All answers that the whole space needs."""
+    """The teacher's answers to all needs of the search space."""
 
 
 def measure_costs(job: TrainingJob, needs: Iterable[Need], *, use_gpu: bool) -> ViewCosts:
-    """Times a few steps of a trial on its first batch. Nothing is kept; the job's study is only read.
+    """Times a few steps of a trial on its first batch. Writes nothing into the study.
 
     Args:
-        job: of a distilling trial with a live teacher.
-        needs: of all trials, which an extraction answers at once.
+        job: a trial that distils from a live teacher.
+        needs: those of all trials: an extraction answers them together.
     """
     return _TimedTraining(job, use_gpu=use_gpu).costs(frozenset(needs))
 
@@ -49,17 +49,18 @@ class _TimedTraining(Training):
         batch = self._batch()
         size = len(batch["images"])
         self._step.train()
-        live = self._seconds(lambda: self._train_step(batch, 0.0))
+        timed = functools.partial(quickest, device=self._place.device, budget=SECONDS_PER_TIMING)
+        live = timed(lambda: self._train_step(batch, 0.0))
         answers: dict[str, Tensor] = {}
-        extraction = self._seconds(lambda: answers.update(self._answers(batch, needs)))
+        extraction = timed(lambda: answers.update(self._answers(batch, needs)))
         self._teacher = None
         with tempfile.TemporaryDirectory(dir=self._folder_to_map()) as folder:
             stored = _MappedAnswers(Path(folder), answers, needs, needs_of(self.job.settings.distill))
-            step = self._seconds(lambda: self._train_step({**batch, "answers": stored.read()}, 0.0))
+            step = timed(lambda: self._train_step({**batch, "answers": stored.read()}, 0.0))
         return ViewCosts(step / size, live / size, extraction / size)
 
     def _batch(self) -> Batch:
-        """The first batch; of it two views on a CPU, whose time per view is the same and may be seconds."""
+        """The first batch. On a CPU its first two views: there the time per view is the same, and may be seconds."""
         batch: Batch = next(iter(self._loader))
         if self._place.device.type == "cuda":
             return batch
@@ -75,23 +76,12 @@ class _TimedTraining(Training):
         return {key: answer.cpu() for key, answer in answers.items()}
 
     def _folder_to_map(self) -> str | None:
-        """Where stored answers are mapped: in the study, or on this machine where it cannot be mapped."""
+        """Where the answers are stored for the timing: in the study, or on this machine if the study is remote."""
         return self._storage.full_path() if self._storage.is_local else None
-
-    def _seconds(self, step: Callable[[], object]) -> float:
-        """The quickest of some runs; one run alone where the first takes longer than all may."""
-        taken: list[float] = []
-        while not taken or (len(taken) < 2 and taken[0] < SECONDS_PER_TIMING) or sum(taken) < SECONDS_PER_TIMING:
-            started = time.perf_counter()
-            step()
-            if self._place.device.type == "cuda":
-                torch.cuda.synchronize(self._place.device)
-            taken.append(time.perf_counter() - started)
-        return min(taken)
 
 
 class _MappedAnswers:
-    """A batch's answers in a shard of their own, of which a trial reads what it needs."""
+    """A batch's answers in a shard; the trial reads from it what it needs."""
 
     def __init__(
         self, folder: Path, answers: dict[str, Tensor], stored: frozenset[Need], read: frozenset[Need]

@@ -1,4 +1,4 @@
-"""Validation: counts over all workers, then scores once."""
+"""Validation: counts are summed over all workers, then scores are computed from them."""
 
 from typing import Any
 
@@ -10,20 +10,20 @@ from intra_search.config.search import OFFICIAL_METRICS
 from intra_search.config.study import StudySettings
 from intra_search.deploy.benchmark import HEADLINES, SCORERS, FrameScorer
 from intra_search.deploy.submission import Prediction, predictions
+from intra_search.distill.workers import Workers
 from intra_search.metrics.segmentation import SegmentationScores, confusion_matrix, segmentation_scores
 from intra_search.networks.input import normalise
 from intra_search.networks.output import NetworkOutput
 from intra_search.networks.placement import Placement
 from intra_search.scenes.scene_set import SceneSet
 from intra_search.training.batches import EvaluationBatch, evaluation_loader
-from intra_search.training.world import World
 
 _CERTAIN = 30.0
-"""A logit whose softmax beside zeros is 1 in float32."""
+"""A logit so large that its softmax, with 0 for all other classes, is 1 in float32."""
 
 
 class Background(nn.Module):
-    """Predicts class 0 everywhere, and no lane: the least that a network must beat."""
+    """Predicts class 0 everywhere, and no lane: every useful network scores higher."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -37,23 +37,29 @@ class Background(nn.Module):
 
 
 def validate(
-    network: nn.Module, scenes: SceneSet, settings: StudySettings, place: Placement, world: World, *, batch_size: int
+    network: nn.Module,
+    scenes: SceneSet,
+    settings: StudySettings,
+    place: Placement,
+    workers: Workers,
+    *,
+    batch_size: int,
 ) -> dict[str, float | None]:
-    """Scores of a network under the keys of a history row; classes that do not occur are None.
+    """Scores of a network, under the keys of a history row; None for classes that do not occur.
 
-    At the network's input size, plus the benchmark's own metric on whole frames if the search maximises it. Leaves the
-    network in eval mode. All workers get the same scores.
+    They are taken at the network's input size. If the search maximises the benchmark's own metric, that is added, taken
+    on whole frames. Leaves the network in eval mode. All workers get the same scores.
     """
     scorer = official_scorer(settings)
     loader = evaluation_loader(
         scenes,
         batch_size,
-        world,
+        workers,
         num_processes=settings.resources.loader_processes,
         pin=place.device.type == "cuda",
         whole_frames=scorer is not None,
     )
-    counts = confusion(network, loader, len(scenes.classes), place, world, scorer)
+    counts = confusion(network, loader, len(scenes.classes), place, workers, scorer)
     names = tuple(scene_class.name for scene_class in scenes.classes)
     row = _score_row(segmentation_scores(counts.cpu()), names)
     return row if scorer is None else row | _official_row(scorer, settings.scenes.dataset)
@@ -65,12 +71,12 @@ def confusion(
     loader: DataLoader[EvaluationBatch],
     num_classes: int,
     place: Placement,
-    world: World,
+    workers: Workers,
     scorer: FrameScorer | None = None,
 ) -> Tensor:
     """Confusion counts (K, K), rows truth, summed over the scenes of all workers. Leaves the network in eval mode.
 
-    `scorer` counts the whole frames that the loader brings along, and is summed over workers as well."""
+    `scorer` also counts the batches' whole frames, and its counts are summed over workers, too."""
     network.eval()
     total = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=place.device)
     for batch in loader:
@@ -81,8 +87,8 @@ def confusion(
             _score_frames(scorer, batch, output)
     if scorer is not None:
         totals = torch.from_numpy(scorer.totals).to(place.device)
-        scorer.totals = world.all_reduce(totals).cpu().numpy()
-    return world.all_reduce(total)
+        scorer.totals = workers.all_reduce(totals).cpu().numpy()
+    return workers.all_reduce(total)
 
 
 def _score_frames(scorer: FrameScorer, batch: EvaluationBatch, output: NetworkOutput) -> None:
@@ -93,7 +99,7 @@ def _score_frames(scorer: FrameScorer, batch: EvaluationBatch, output: NetworkOu
 
 
 def official_scorer(settings: StudySettings) -> FrameScorer | None:
-    """Counts what the search maximises, where that is a benchmark's own metric."""
+    """The scorer of the benchmark's own metric, if the search maximises one; else None."""
     if settings.search.objectives[0] not in OFFICIAL_METRICS:
         return None
     return SCORERS[settings.scenes.dataset](settings.scenes)

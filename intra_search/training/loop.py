@@ -1,4 +1,4 @@
-"""The training loop: one for teacher and students, for one worker and several."""
+"""The training loop, the same for teacher and students, for one worker and for several."""
 
 import functools
 import time
@@ -15,6 +15,7 @@ from intra_search.config.seeding import derived_seed
 from intra_search.config.study import StudySettings
 from intra_search.distill.loss import StudentLoss, StudentLossResult, needs_of
 from intra_search.distill.needs import teacher_answers
+from intra_search.distill.workers import ALONE, Workers
 from intra_search.knowledge.reader import open_knowledge
 from intra_search.knowledge.source import scene_hashes
 from intra_search.networks.build import NetworkRecipe, build_network
@@ -38,39 +39,37 @@ from intra_search.training.evaluation import validate
 from intra_search.training.failures import DivergedError
 from intra_search.training.job import TrainingJob
 from intra_search.training.optimizer import build_optimizer, learning_rate, set_learning_rate
-from intra_search.training.world import ALONE, World, check_agreed, check_replicas, describe_workers
+from intra_search.training.replicas import check_agreed, check_replicas, describe_workers
 
 FINITE_CHECK_STEPS = 20
-"""Steps between looks at the loss: each look makes a GPU wait, and workers must agree."""
+"""Steps between checks that the loss is finite: each check makes the GPU wait and needs an all-reduce."""
 
 
-# The next trial of this process finds the scenes decoded.
+# Kept for the next trial of this process.
 _opened = functools.lru_cache(maxsize=2)(open_scenes)
 
 
 class TrainingStep(nn.Module):
     """Network and student loss as one module, so that DDP reduces the gradients of both."""
 
-    def __init__(self, network: nn.Module, student_loss: StudentLoss, placement: Placement, world: World) -> None:
+    def __init__(self, network: nn.Module, student_loss: StudentLoss, placement: Placement, workers: Workers) -> None:
         super().__init__()
         self.network = network
         self.student_loss = student_loss
         self._placement = placement
-        self._world = world
+        self._workers = workers
 
     def forward(
         self, images: Tensor, labels: Tensor, existence: Tensor, answers: Mapping[str, Tensor], progress: float
     ) -> StudentLossResult:
         with self._placement.autocast():
             output = self.network(normalise(images))
-        # The student loss is computed in float32: moments and log-softmax lose too much in bfloat16.
+        # Outside autocast, in float32: moments and log-softmax lose too many digits in bfloat16.
         result: StudentLossResult = self.student_loss(
             output,
             labels,
             answers,
-            all_reduce=self._world.all_reduce,
-            world_size=self._world.size,
-            rank=self._world.rank,
+            self._workers,
             progress=progress,
             existence=existence,
         )
@@ -78,18 +77,18 @@ class TrainingStep(nn.Module):
 
 
 class Training:
-    """One training, an epoch at a time. Creating it goes on from its newest checkpoint, if there is one."""
+    """One training, run epoch by epoch. It starts from its newest checkpoint, if there is one."""
 
-    def __init__(self, job: TrainingJob, world: World = ALONE, *, use_gpu: bool = False) -> None:
+    def __init__(self, job: TrainingJob, workers: Workers = ALONE, *, use_gpu: bool = False) -> None:
         self.job = job
         self.history: list[HistoryRow] = []
         self.attempt = uuid.uuid4().hex[:8]
         self.notes: list[str] = []
-        """Decisions that a person should see; they travel with the reports, since workers have no terminal."""
-        self._world = world
+        """Decisions that a person should see. They are sent with the reports, since workers have no terminal."""
+        self._workers = workers
         self._storage = Storage(job.study)
         self._place = place(job.training.amp, use_gpu=use_gpu)
-        # In its own precision, as where its answers are stored: what it says is no matter of the student's settings.
+        # The teacher's own precision, as in an extraction: its answers must not depend on the student's settings.
         self._teacher_place = place(job.settings.teacher.training.amp, use_gpu=use_gpu)
         self._train_scenes = _opened(job.settings.scenes, "train")
         self._val_scenes = _opened(job.settings.scenes, "val")
@@ -103,13 +102,13 @@ class Training:
         parameters = [*self.network.parameters(), *self._student_loss.parameters()]
         self._optimizer = build_optimizer(parameters, job.training)
         self._resume()
-        check_agreed("their newest checkpoint's epoch", len(self.history), world)
+        check_agreed("their newest checkpoint's epoch", len(self.history), workers)
         self._checked = False
         self._order = ViewOrder(
-            len(self._train_scenes), job.settings.scenes.views, job.training.batch_size, job.seed, world
+            len(self._train_scenes), job.settings.scenes.views, job.training.batch_size, job.seed, workers
         )
         self._loader = self._training_loader()
-        self.notes += [self._place.reason, *describe_workers(world)]
+        self.notes += [self._place.reason, *describe_workers(workers)]
 
     @property
     def finished(self) -> bool:
@@ -117,27 +116,29 @@ class Training:
 
     @property
     def num_parameters(self) -> int:
-        """Weights of the network, without the adapters of the student loss."""
+        """Number of weights of the network, without the adapters of the student loss."""
         return sum(parameter.numel() for parameter in self.network.parameters())
 
     def run_epoch(self) -> HistoryRow:
-        """Trains one epoch, validates, publishes a checkpoint. Raises `DivergedError` when the loss is not finite."""
+        """Trains one epoch, validates, writes a checkpoint. Raises `DivergedError` when the loss is not finite."""
         started = time.perf_counter()
         epoch = len(self.history)
-        # Dropout draws from here on; seeded per epoch, so that a resumed training draws the same.
-        torch.manual_seed(derived_seed(self.job.seed, "epoch", epoch, self._world.rank))
+        # Dropout draws random numbers: seeded in every epoch, so that a resumed training draws the same ones.
+        torch.manual_seed(derived_seed(self.job.seed, "epoch", epoch, self._workers.rank))
         losses = self._train_epoch(epoch)
-        sums = check_replicas(self.network, self._world)
+        sums = check_replicas(self.network, self._workers)
         self.notes += [f"after epoch {epoch + 1}, {line}" for line in sums if not self._checked]
         self._checked = True
         trained = time.perf_counter()
         size = self.job.training.batch_size
-        scores = validate(self.network, self._val_scenes, self.job.settings, self._place, self._world, batch_size=size)
+        scores = validate(
+            self.network, self._val_scenes, self.job.settings, self._place, self._workers, batch_size=size
+        )
         row: HistoryRow = {"epoch": epoch + 1, **losses, **scores}
         row["train_seconds"] = trained - started
         row["seconds"] = time.perf_counter() - started
         self.history.append(row)
-        if self._world.rank == 0:
+        if self._workers.rank == 0:
             self._save()
         return row
 
@@ -152,12 +153,12 @@ class Training:
             set_learning_rate(self._optimizer, rate)
             result = self._train_step(batch, (epoch + step / len(self._order)) / self.job.training.epochs)
             weights = result.weights
-            shares = {"loss": result.loss.detach() / self._world.size, **result.parts}
+            shares = {"loss": result.loss.detach() / self._workers.size, **result.parts}
             for name, part in shares.items():
                 totals[name] = totals.get(name, torch.zeros_like(part)) + part
             if step % FINITE_CHECK_STEPS == 0 or step + 1 == len(self._order):
                 self._check_finite(totals, epoch, step)
-        means = {name: float(self._world.all_reduce(total) / len(self._order)) for name, total in totals.items()}
+        means = {name: float(self._workers.all_reduce(total) / len(self._order)) for name, total in totals.items()}
         last = {f"weight/{name}": float(weight) for name, weight in weights.items()}
         return {f"train/{name}": mean for name, mean in means.items()} | last | {"learning_rate": rate}
 
@@ -187,7 +188,7 @@ class Training:
     def _check_finite(self, totals: Mapping[str, Tensor], epoch: int, step: int) -> None:
         broken = [name for name, total in totals.items() if not torch.isfinite(total)]
         count = torch.tensor(float(len(broken)), device=self._place.device)
-        if self._world.all_reduce(count) > 0:
+        if self._workers.all_reduce(count) > 0:
             names = ", ".join(f"train/{name}" for name in broken) or "a loss on another worker"
             raise DivergedError(f"{names} is not finite at epoch {epoch + 1}, step {step + 1}")
 
@@ -222,15 +223,15 @@ class Training:
             self.notes.append("backbone with ImageNet's weights of torchvision")
 
     def _parallel_step(self) -> nn.Module:
-        if self._world.size > 1:
+        if self._workers.size > 1:
             self.network = over_workers(self.network, self._place.device)
         network = self._place.network(self.network)
         if self.job.training.compile:
             network = torch.compile(network)  # type: ignore[assignment]
-        step = TrainingStep(network, self._student_loss.to(self._place.device), self._place, self._world)
-        if self._world.size == 1:
+        step = TrainingStep(network, self._student_loss.to(self._place.device), self._place, self._workers)
+        if self._workers.size == 1:
             return step
-        # Every step runs the same graph.
+        # Every step runs the same graph, so DDP need not look for unused parameters in each.
         return DistributedDataParallel(step, static_graph=True)
 
     def _training_loader(self) -> Any:
@@ -265,13 +266,13 @@ class Training:
         epoch = len(self.history)
         folder = self.job.output_folder
         save_checkpoint(self._storage, folder, epoch, Checkpoint(self.network.state_dict(), state, about))
-        # The one before the newest stays, to fall back on if the newest is found damaged.
+        # The one before the newest stays, in case the newest turns out to be damaged.
         best = Objectives.of(self.job.settings).best_epoch(self.history)
         prune_checkpoints(self._storage, folder, {epoch, epoch - 1, best})
 
 
 def network_recipe(purpose: Literal["student", "teacher"], settings: StudySettings, scenes: SceneSet) -> NetworkRecipe:
-    """The network that a job trains; on data sets of lanes it has an existence branch."""
+    """The network that a job trains. For data sets of lanes it has an existence branch."""
     recipe = NetworkRecipe(settings.student.network, len(scenes.classes), settings.student.options())
     training = settings.training
     if purpose == "teacher":
@@ -288,7 +289,7 @@ def feature_channels(network: nn.Module) -> dict[str, int]:
 
 
 def teacher_channels(settings: StudySettings) -> dict[str, int]:
-    """Channels of the teacher's features, without its weights."""
+    """Channels of the teacher's features, found without allocating its weights."""
     with torch.device("meta"):
         teacher = build_network(settings.teacher.network, 2, **settings.teacher.options.model_dump())
     return feature_channels(teacher)

@@ -1,4 +1,4 @@
-"""Optimizer and schedule of one training."""
+"""Optimizer and learning rate of one training."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from intra_search.config.training import TrainingSettings
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
-    """SGD with momentum as the authors have it, or AdamW; one group of parameters."""
+    """SGD with momentum as in the authors' code, or AdamW; the same options for all parameters."""
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     return torch.optim.SGD(
@@ -18,9 +18,9 @@ def build_optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSettin
 
 
 def learning_rate(settings: TrainingSettings, epoch: int, step: int, steps_per_epoch: int) -> float:
-    """Poly schedule: base * (1 - progress) ** power, progress in [0, 1) by epoch or by step.
+    """Poly schedule: base * (1 - progress) ** power. Progress, in [0, 1), changes at each epoch or at each step.
 
-    `epoch` counts finished epochs, `step` finished steps of this epoch. The authors' code steps per epoch.
+    `epoch` counts finished epochs, `step` finished steps of this epoch. The authors' code changes it at each epoch.
     """
     within = step / steps_per_epoch if settings.schedule_step == "step" else 0.0
     progress = (epoch + within) / settings.epochs

@@ -10,6 +10,7 @@ import torch
 from intra_search.config.objectives import Objectives
 from intra_search.config.study import StudySettings
 from intra_search.distill.needs import Need
+from intra_search.distill.workers import ALONE
 from intra_search.errors import SettingError
 from intra_search.networks.checkpoint import load_network
 from intra_search.networks.placement import place
@@ -22,8 +23,8 @@ from intra_search.training.evaluation import Background, validate
 from intra_search.training.failures import DivergedError, Failure, RestartPolicy, classify, restart_or_raise
 from intra_search.training.job import TrainingJob
 from intra_search.training.loop import Training, network_recipe
+from intra_search.training.replicas import current_workers
 from intra_search.training.report import TrialReport, message
-from intra_search.training.world import ALONE, current_world
 
 
 def train_alone(
@@ -78,7 +79,7 @@ def train_in_group(config: dict[str, Any]) -> None:
     newest checkpoint. An `IntraSearchError` of one worker is raised, which ends the group: the others would wait
     for it in their next sum.
     """
-    training, restarts = Training(config["job"], current_world(), use_gpu=config["use_gpu"]), config["restarts"]
+    training, restarts = Training(config["job"], current_workers(), use_gpu=config["use_gpu"]), config["restarts"]
     try:
         while not training.finished:
             training.run_epoch()

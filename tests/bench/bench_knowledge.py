@@ -23,6 +23,7 @@ from intra_search.config.parsing import parse_settings, with_overrides
 from intra_search.config.study import StudySettings
 from intra_search.config.study_file import load_study
 from intra_search.distill.loss import needs_of
+from intra_search.distill.workers import ALONE
 from intra_search.knowledge.answering import ShardWriter, plan_extraction
 from intra_search.knowledge.estimate import answer_bytes
 from intra_search.knowledge.reader import open_knowledge
@@ -35,7 +36,6 @@ from intra_search.store.storage import Storage
 from intra_search.training.batches import ViewOrder, training_loader
 from intra_search.training.job import student_job
 from intra_search.training.loop import Training
-from intra_search.training.world import ALONE
 
 NUM_TRIALS, EPOCHS, NUM_SCENES, NUM_VIEWS = 32, 20, 1000, 2
 """Of the search whose bill is worked out."""

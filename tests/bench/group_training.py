@@ -11,14 +11,14 @@ import torch.distributed as dist
 from intra_search.config.study_file import load_study
 from intra_search.training.job import student_job
 from intra_search.training.loop import Training
-from intra_search.training.world import current_world
+from intra_search.training.replicas import current_workers
 
 
 def main() -> None:
     dist.init_process_group("gloo")
     settings = load_study(sys.argv[1], ["distill.enabled=false"]).settings
     training = Training(
-        student_job(sys.argv[2], 0, "trials/00000", 1, settings, knowledge=None, teacher=""), current_world()
+        student_job(sys.argv[2], 0, "trials/00000", 1, settings, knowledge=None, teacher=""), current_workers()
     )
     started = time.time()  # the epoch's first step begins here
     training.run_epoch()

@@ -4,7 +4,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from intra_search.config.fingerprints import hash_of, teacher_key, views_hash
+from intra_search.config.fingerprints import teacher_key, views_hash
+from intra_search.config.hashing import json_hash
 from intra_search.config.parsing import get_path, parse_settings, with_overrides
 from intra_search.config.study import StudySettings
 from intra_search.config.traits import Trait, all_settings, traits_of
@@ -139,6 +140,6 @@ def test_other_scenes_have_another_teacher() -> None:
 
 
 def test_a_hash_does_not_depend_on_the_order_of_keys() -> None:
-    assert hash_of({"a": 1, "b": [2]}) == hash_of({"b": [2], "a": 1})
+    assert json_hash({"a": 1, "b": [2]}) == json_hash({"b": [2], "a": 1})
     # sha256 of the text [1, "a"], from coreutils.
-    assert hash_of([1, "a"]) == "4a72386a027702c1f4fdf182d13b71437ba1606b177123eb73a11eb0bd2feeb8"
+    assert json_hash([1, "a"]) == "4a72386a027702c1f4fdf182d13b71437ba1606b177123eb73a11eb0bd2feeb8"

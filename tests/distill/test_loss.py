@@ -11,15 +11,12 @@ from intra_search.config.parsing import with_overrides
 from intra_search.config.study import StudySettings
 from intra_search.distill.loss import TERMS, StudentLoss, StudentLossResult, cross_entropy, needs_of
 from intra_search.distill.needs import GraphNeed, MapNeed, RegionForm, teacher_answers
+from intra_search.distill.workers import ALONE, Workers
 from intra_search.errors import SettingError
 from intra_search.networks import NetworkOutput
 
 CHANNELS = {"block2": 5, "block3": 6, "block5": 7}
 STRIDES = {"block2": 4, "block3": 8, "block5": 8}
-
-
-def identity(tensor: Tensor) -> Tensor:
-    return tensor
 
 
 def build(num_classes: int = 4, *, ignored_class: bool = False, **overrides: Any) -> StudentLoss:
@@ -56,7 +53,7 @@ def draw_labels() -> Tensor:
 
 def run(student_loss: StudentLoss, student: NetworkOutput, teacher: NetworkOutput, labels: Tensor) -> StudentLossResult:
     answers = teacher_answers(student_loss.needs(), teacher, labels, 4)
-    return student_loss(student, labels, answers, all_reduce=identity, world_size=1)
+    return student_loss(student, labels, answers, ALONE)
 
 
 def test_cross_entropy_by_hand() -> None:
@@ -98,7 +95,7 @@ def test_disabled_distillation_is_plain_training() -> None:
     student_loss = build(distill__enabled=False)
     assert not student_loss.terms
     assert not student_loss.needs()
-    result = student_loss(output(1), draw_labels(), {}, all_reduce=identity, world_size=1)
+    result = student_loss(output(1), draw_labels(), {}, ALONE)
     assert result.loss.item() == pytest.approx(result.parts["ce"].item())
 
 
@@ -124,14 +121,15 @@ def test_two_workers_equal_one() -> None:
         counts.append(tensor)
         return tensor
 
-    def share(where: slice, all_reduce: Any) -> StudentLossResult:
+    def share(rank: int, all_reduce: Any) -> StudentLossResult:
+        where = slices[rank]
         own = {key: value[where] for key, value in answers.items()}
-        return student_loss(part(student, where), labels[where], own, all_reduce=all_reduce, world_size=2)
+        return student_loss(part(student, where), labels[where], own, Workers(rank, 2, all_reduce))
 
-    for where in slices:
-        share(where, record)
+    for rank in range(2):
+        share(rank, record)
     assert len(counts) == 2  # one all-reduce per step
-    results = [share(where, lambda _: counts[0] + counts[1]) for where in slices]
+    results = [share(rank, lambda _: counts[0] + counts[1]) for rank in range(2)]
     averaged = torch.autograd.grad((results[0].loss + results[1].loss) / 2, leaves)
     for ours, theirs in zip(averaged, expected, strict=True):
         assert_close(ours, theirs)
@@ -167,11 +165,3 @@ def test_terms_carry_no_state_without_adapters() -> None:
 def test_mismatched_sizes_are_named() -> None:
     with pytest.raises(SettingError, match=r"logits \(4, 4, 16, 24\), labels \(4, 8, 24\)"):
         run(build(distill__enabled=False), output(1), output(2), draw_labels()[:, :8])
-
-
-def test_relations_over_workers_need_the_rank() -> None:
-    student_loss = build(distill__irg__weight=1.0)
-    teacher, labels = output(2), draw_labels()
-    answers = teacher_answers(student_loss.needs(), teacher, labels, 4)
-    with pytest.raises(ValueError, match="pass rank"):
-        student_loss(output(1), labels, answers, all_reduce=identity, world_size=2)

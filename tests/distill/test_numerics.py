@@ -1,6 +1,6 @@
 """The domain in which moments are accurate, and that the ways of summing agree.
 
-Stated domain, for hard masks on maps where groups pay (`power_sums`), float32 features: within 1e-4 of a float64 oracle
+Stated domain, for hard masks on maps where fragments pay (`power_sums`), float32: within 1e-4 of a float64 oracle
 (relative to the larger of 1 and the moment, for the dimensionless orders) up to
 
     order      1       2 to 6
@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from intra_search.distill.cell_groups import group_cells
+from intra_search.distill.fragments import fragments_of
 from intra_search.distill.functional import region_masks, region_moments
-from intra_search.distill.power_sums import _moments_by_products, _moments_of_groups, central_moments
+from intra_search.distill.power_sums import _moments_by_products, _moments_of_fragments, central_moments
 
 ORDERS = (1, 2, 3, 4, 5, 6)
 IMAGES, CLASSES, CHANNELS, HEIGHT, WIDTH = 2, 5, 3, 40, 64
@@ -87,7 +87,7 @@ def test_domain_of_hard_masks_that_overlap(ratio: float) -> None:
 
 @pytest.mark.parametrize(("ratio", "highest"), [(1e2, 6), (1e4, 3)])
 def test_domain_of_products(ratio: float, highest: int) -> None:
-    """Masks of noise, so that groups do not pay; every second region far from the channel's mean."""
+    """Masks of noise, so that fragments do not pay; every second region far from the channel's mean."""
     masks = (draw(1, IMAGES, CLASSES, HEIGHT, WIDTH) > 0.5).float()
     masks[:, 4] = 0
     features = (draw(0, IMAGES, CHANNELS, HEIGHT, WIDTH) + ratio).float()
@@ -104,7 +104,7 @@ def test_both_ways_of_summing_agree_in_value_and_gradient() -> None:
     features = (draw(0, IMAGES, CHANNELS, HEIGHT, WIDTH) + 0.3).requires_grad_()
     results = []
     for moments in (
-        _moments_of_groups(features, group_cells(masks.flatten(2)), CLASSES, 6),
+        _moments_of_fragments(features, fragments_of(masks.flatten(2)), CLASSES, 6),
         _moments_by_products(features, masks.flatten(2), 6),
     ):
         central = torch.stack([moment * moments.unit**r for r, moment in enumerate(moments.central, start=2)])
@@ -115,11 +115,11 @@ def test_both_ways_of_summing_agree_in_value_and_gradient() -> None:
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_gradcheck_of_groups(layout: torch.memory_format) -> None:
+def test_gradcheck_of_fragments(layout: torch.memory_format) -> None:
     labels = (torch.arange(16) // 8).repeat(2, 16, 1)
     masks = region_masks(labels, 2, 3, (16, 16))
-    groups = group_cells(masks.flatten(2))
-    assert len(groups.pair_group) * 8 <= 2 * 16 * 16  # the way that is meant is the one that is taken
+    fragments = fragments_of(masks.flatten(2))
+    assert len(fragments.pair_fragment) * 8 <= 2 * 16 * 16  # the way that is meant is the one that is taken
     features = draw(0, 2, 2, 16, 16).contiguous(memory_format=layout).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: region_moments(x, masks, ORDERS), (features,), fast_mode=True)
 
@@ -134,15 +134,15 @@ def test_layouts_agree_and_keep_their_own() -> None:
     assert_close(*gradients)
 
 
-def test_groups_partition_the_cells_by_their_regions() -> None:
-    """Cells of a group lie in the same regions of the same image; the pairs say which."""
+def test_fragments_partition_the_cells_by_their_regions() -> None:
+    """Cells of a fragment lie in the same regions of the same image; the pairs say which."""
     masks = (draw(1, IMAGES, 60, 9, 11) > 1.2).float().flatten(2)
-    groups = group_cells(masks)
-    assert groups.num_cells.sum() == IMAGES * 9 * 11
-    assert torch.equal(torch.bincount(groups.group_of_cell).float(), groups.num_cells)
-    rebuilt = torch.zeros(len(groups.num_cells), IMAGES * 60)
-    rebuilt[groups.pair_group, groups.pair_region] = 1
-    per_cell = rebuilt[groups.group_of_cell].view(IMAGES, -1, IMAGES, 60)
+    fragments = fragments_of(masks)
+    assert fragments.num_cells.sum() == IMAGES * 9 * 11
+    assert torch.equal(torch.bincount(fragments.fragment_of_cell).float(), fragments.num_cells)
+    rebuilt = torch.zeros(len(fragments.num_cells), IMAGES * 60)
+    rebuilt[fragments.pair_fragment, fragments.pair_region] = 1
+    per_cell = rebuilt[fragments.fragment_of_cell].view(IMAGES, -1, IMAGES, 60)
     for image in range(IMAGES):
         assert torch.equal(per_cell[image, :, image].t(), masks[image])
 

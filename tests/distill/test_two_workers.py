@@ -19,6 +19,7 @@ from intra_search.config.study import StudySettings
 from intra_search.distill.loss import StudentLoss, StudentLossResult
 from intra_search.distill.needs import teacher_answers
 from intra_search.distill.terms.table import TERMS
+from intra_search.distill.workers import Workers
 from intra_search.networks import NetworkOutput, build_network
 
 K = 4
@@ -65,9 +66,7 @@ class Step(nn.Module):
             self.network(images),
             labels,
             answers,
-            all_reduce=all_reduce,
-            world_size=self.world_size,
-            rank=self.rank,
+            Workers(self.rank, self.world_size, all_reduce),
             progress=0.5,
         )
 

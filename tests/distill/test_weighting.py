@@ -14,6 +14,7 @@ from intra_search.config.study import StudySettings
 from intra_search.distill.loss import StudentLoss, StudentLossResult
 from intra_search.distill.needs import teacher_answers
 from intra_search.distill.weighting import scheduled_weight
+from intra_search.distill.workers import ALONE
 from intra_search.errors import SettingError
 from intra_search.networks import NetworkOutput, build_network
 
@@ -62,7 +63,7 @@ class Case:
         answers = teacher_answers(self.student_loss.needs(), self.teacher(self.images), self.labels, K)
         self.output = self.student(self.images)
         return self.student_loss(
-            self.output, self.labels, answers, all_reduce=all_reduce, world_size=1, progress=progress
+            self.output, self.labels, answers, ALONE._replace(all_reduce=all_reduce), progress=progress
         )
 
 

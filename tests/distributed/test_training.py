@@ -14,11 +14,12 @@ from torch.testing import assert_close
 from intra_search.config.parsing import with_overrides
 from intra_search.config.study import StudySettings
 from intra_search.distill.loss import StudentLossResult
+from intra_search.distill.workers import ALONE, Workers
 from intra_search.store.ledger import HistoryRow, checkpoint_name
 from intra_search.training.batches import Batch
 from intra_search.training.job import TrainingJob, student_job, teacher_job
 from intra_search.training.loop import Training
-from intra_search.training.world import ALONE, World, current_world
+from intra_search.training.replicas import current_workers
 from tests.distributed.two_processes import run_in_two
 from tests.tiny_study import tiny_settings, write_roads
 
@@ -50,26 +51,26 @@ class Run(NamedTuple):
     weights: dict[str, Tensor]
 
 
-def one_epoch(job: TrainingJob, world: World) -> Run:
+def one_epoch(job: TrainingJob, workers: Workers) -> Run:
     torch.set_default_dtype(torch.float64)
     try:
-        return _one_epoch(job, world)
+        return _one_epoch(job, workers)
     finally:
         torch.set_default_dtype(torch.float32)
 
 
-def _one_epoch(job: TrainingJob, world: World) -> Run:
-    training = Training(job, world)
+def _one_epoch(job: TrainingJob, workers: Workers) -> Run:
+    training = Training(job, workers)
     curve, gradients = [], []
     train_step = training._train_step
 
     def noted_step(batch: Batch, progress: float) -> StudentLossResult:
         result = train_step(batch, progress)
-        shares = {**result.parts, "loss": result.loss.detach() / world.size}
+        shares = {**result.parts, "loss": result.loss.detach() / workers.size}
         gradients.append(
             torch.cat([weight.grad.flatten() for weight in training._step.parameters() if weight.grad is not None])
         )
-        curve.append({name: float(world.all_reduce(share.clone())) for name, share in shares.items()})
+        curve.append({name: float(workers.all_reduce(share.clone())) for name, share in shares.items()})
         return result
 
     training._train_step = noted_step  # type: ignore[method-assign]
@@ -81,9 +82,9 @@ def _one_epoch(job: TrainingJob, world: World) -> Run:
 
 
 def on_worker(rank: int, root: Path, study: Path) -> Run:
-    world = current_world()
-    assert (world.rank, world.size) == (rank, 2)
-    return one_epoch(job_of(root, study), world)
+    workers = current_workers()
+    assert (workers.rank, workers.size) == (rank, 2)
+    return one_epoch(job_of(root, study), workers)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,7 @@ def one_compiled_epoch(rank: int, root: Path, study: Path) -> list[Run]:
         job = job_of(root, study)
         settings = with_overrides(job.settings, {"training.compile": compiled, "distill.balance": "none"})
         folder = f"compiled-{compiled}"
-        runs.append(_one_epoch(job._replace(settings=settings, folder=folder), current_world()))
+        runs.append(_one_epoch(job._replace(settings=settings, folder=folder), current_workers()))
     return runs
 
 

@@ -17,10 +17,11 @@ import torch
 
 from intra_search.config.study import StudySettings
 from intra_search.distill.terms.table import TERMS
+from intra_search.distill.workers import ALONE, Workers
 from intra_search.store.ledger import checkpoint_name
 from intra_search.training.job import TrainingJob, student_job, teacher_job
 from intra_search.training.loop import Training
-from intra_search.training.world import ALONE, World, current_world
+from intra_search.training.replicas import current_workers
 from tests.distributed.two_processes import run_in_two
 from tests.tiny_study import tiny_settings, write_roads
 
@@ -38,9 +39,9 @@ def settings_of(root: Path) -> StudySettings:
     return tiny_settings(root, knowledge={"mode": "live"}, distill={"balance": "gradient", "balance_steps": 3, **terms})
 
 
-def numbers_of(job: TrainingJob, world: World = ALONE) -> dict[str, Any]:
+def numbers_of(job: TrainingJob, workers: Workers = ALONE) -> dict[str, Any]:
     """The history without times, and what the weights are in the end."""
-    training = Training(job, world)
+    training = Training(job, workers)
     while not training.finished:
         training.run_epoch()
     digest = hashlib.sha256()
@@ -51,7 +52,7 @@ def numbers_of(job: TrainingJob, world: World = ALONE) -> dict[str, Any]:
 
 
 def on_worker(rank: int, job: TrainingJob) -> dict[str, Any]:
-    return numbers_of(job, current_world())
+    return numbers_of(job, current_workers())
 
 
 def main() -> None:

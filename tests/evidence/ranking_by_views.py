@@ -37,6 +37,7 @@ from intra_search.config.parsing import parse_settings, with_overrides
 from intra_search.config.seeding import derived_seed
 from intra_search.config.study import StudySettings
 from intra_search.distill.loss import needs_of
+from intra_search.distill.workers import ALONE
 from intra_search.knowledge.answering import ShardWriter, plan_extraction
 from intra_search.knowledge.store import Making
 from intra_search.networks.placement import place
@@ -46,7 +47,6 @@ from intra_search.store.storage import Storage
 from intra_search.training.evaluation import validate
 from intra_search.training.job import TrainingJob, teacher_job
 from intra_search.training.loop import Training
-from intra_search.training.world import ALONE
 
 Views = int | Literal["fresh"]
 ARMS: tuple[Views, ...] = (1, 4, 16, "fresh")

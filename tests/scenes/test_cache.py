@@ -11,7 +11,7 @@ import torch
 from torchvision.transforms.v2 import functional as transforms
 
 from intra_search.scenes import cache as cache_module
-from intra_search.scenes.cache import OVERHEAD_BYTES, SceneCache, cache_root, scenes_key
+from intra_search.scenes.cache import OVERHEAD_BYTES, SceneCache, scenes_key
 from intra_search.scenes.views import View
 
 HEIGHT, WIDTH = 24, 40
@@ -193,10 +193,12 @@ def test_no_file_descriptor_stays_open(place: Path) -> None:
 
 
 def test_the_place_is_this_machines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert cache_root() == tmp_path / "scenes"
     monkeypatch.delenv("INTRA_SEARCH_CACHE")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    assert cache_root() == tmp_path / f"intra-search-{os.getuid()}" / "scenes"
+    opened().write(0, scene(0))
+    assert [path.name for path in (tmp_path / f"intra-search-{os.getuid()}" / "scenes").glob("*/*/*")] == [
+        "00000000.arrow"
+    ]
 
 
 def test_a_lock_is_shared_by_readers(place: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from intra_search.errors import SceneError
-from intra_search.scenes.index import SETTLED_SECONDS, ListedFrame, Listing, Scan, cache_folder, indexed, listing
+from intra_search.scenes.index import SETTLED_SECONDS, ListedFrame, Listing, Scan, indexed, listing
 
 
 class Lister:
@@ -176,14 +176,3 @@ def test_many_at_a_time(root: Path, tmp_path: Path) -> None:
         found = list(threads.map(lambda _: indexed("x", root, Lister(), tmp_path / "cache"), range(40)))
     assert all(list(listing.frames) == list(found[0].frames) for listing in found)
     assert [path.name[0] for path in (tmp_path / "cache" / "indexes").iterdir()] == ["x"]
-
-
-def test_where_indexes_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("INTRA_SEARCH_CACHE", str(tmp_path))
-    assert cache_folder() == tmp_path
-    monkeypatch.delenv("INTRA_SEARCH_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_folder() == tmp_path / "xdg" / "intra-search"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / ".cache" / "intra-search"

@@ -19,7 +19,7 @@ from intra_search.scenes.synthetic.face import Face, Thing, across
 from intra_search.scenes.synthetic.lane_lines import LineStyle, line
 from intra_search.scenes.synthetic.marking import Marking, dashes, strip, wedge
 from intra_search.scenes.synthetic.road import Road
-from intra_search.scenes.synthetic.scene import sample_world
+from intra_search.scenes.synthetic.scene import sample_contents
 
 Image = NDArray[np.uint8]
 
@@ -119,8 +119,8 @@ def test_markings_take_a_share_like_that_of_real_frames(scenes: list[tuple[Image
 
 def test_no_marking_above_the_horizon() -> None:
     for index in range(60):
-        world = sample_world(Chance(0, index))
-        view = View(world.camera, world.road, HEIGHT, WIDTH)
+        contents = sample_contents(Chance(0, index))
+        view = View(contents.camera, contents.road, HEIGHT, WIDTH)
         highest = min(view.horizon_row(0.0), view.horizon_row(float(WIDTH)))
         _, labels = draw_scene(0, index, HEIGHT, WIDTH)
         assert not labels[: int(highest)].any()
@@ -144,8 +144,8 @@ def test_another_size_shows_the_same_scene() -> None:
 def test_fresh_paint_outshines_the_road_by_day() -> None:
     contrasts = []
     for index in range(200):
-        world = sample_world(Chance(2, index))
-        if world.pavement.wear < 0.3 and world.weather.kind in ("sun", "cloud"):
+        contents = sample_contents(Chance(2, index))
+        if contents.pavement.wear < 0.3 and contents.weather.kind in ("sun", "cloud"):
             image, labels = draw_scene(2, index, HEIGHT, WIDTH)
             grey = image.mean(axis=2)
             paint = (labels > 0) & (labels < HOOD)
@@ -163,7 +163,7 @@ def test_weathers_differ_in_brightness() -> None:
     brightness: dict[str, list[float]] = {}
     for index in range(120):
         image, _ = draw_scene(0, index, 80, 208)
-        brightness.setdefault(sample_world(Chance(0, index)).weather.kind, []).append(float(image.mean()))
+        brightness.setdefault(sample_contents(Chance(0, index)).weather.kind, []).append(float(image.mean()))
     mean = {kind: np.mean(values) for kind, values in brightness.items()}
     assert set(mean) == {"sun", "cloud", "dusk", "rain", "night"}
     assert mean["night"] < 0.8 * mean["dusk"]

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intra_search.config.training import TrainingSettings
+from intra_search.distill.workers import ALONE
 from intra_search.errors import SettingError
 from intra_search.training.batches import ViewIndex, ViewOrder
 from intra_search.training.optimizer import learning_rate
-from intra_search.training.world import World
 
 
 def dealt(
@@ -19,7 +19,7 @@ def dealt(
     """Batches by worker and step."""
     shares = []
     for rank in range(world_size):
-        order = ViewOrder(scenes, views, batch, seed=5, world=World(rank, world_size))
+        order = ViewOrder(scenes, views, batch, seed=5, workers=ALONE._replace(rank=rank, size=world_size))
         order.epoch = epoch
         shares.append(list(order))
     return shares
@@ -48,7 +48,7 @@ def test_as_many_epochs_as_views_show_every_view_once() -> None:
 
 def walked(seed: int, epochs: range, views: int | Literal["fresh"], scenes: int = 40) -> list[list[int]]:
     """Views by epoch and scene."""
-    order = ViewOrder(scenes, views, 1, seed=seed, world=World(0, 1))
+    order = ViewOrder(scenes, views, 1, seed=seed, workers=ALONE)
     found = []
     for epoch in epochs:
         order.epoch = epoch
@@ -86,16 +86,16 @@ def test_fresh_views_never_come_again_and_are_a_function_of_seed_and_epoch() -> 
 
 def test_orders_differ_between_epochs_and_seeds() -> None:
     assert dealt(1, 0) != dealt(1, 1)
-    first = list(ViewOrder(11, 3, 4, seed=5, world=World(0, 1)))
-    assert first != list(ViewOrder(11, 3, 4, seed=6, world=World(0, 1)))
-    assert first == list(ViewOrder(11, 3, 4, seed=5, world=World(0, 1)))
+    first = list(ViewOrder(11, 3, 4, seed=5, workers=ALONE))
+    assert first != list(ViewOrder(11, 3, 4, seed=6, workers=ALONE))
+    assert first == list(ViewOrder(11, 3, 4, seed=5, workers=ALONE))
 
 
 def test_batches_that_cannot_be_dealt_are_refused() -> None:
     with pytest.raises(SettingError, match="must not exceed the training scenes, found 8 with 4"):
-        ViewOrder(4, 1, 8, seed=0, world=World(0, 1))
+        ViewOrder(4, 1, 8, seed=0, workers=ALONE)
     with pytest.raises(SettingError, match="must give every worker a sample, found 2 with 3 workers"):
-        ViewOrder(4, 1, 2, seed=0, world=World(0, 3))
+        ViewOrder(4, 1, 2, seed=0, workers=ALONE._replace(size=3))
 
 
 def test_poly_schedule_by_hand() -> None:

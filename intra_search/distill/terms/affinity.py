@@ -16,8 +16,8 @@ from intra_search.networks.output import NetworkOutput
 
 
 class AffinityTerm(LayerTerm):
-    """Sum over layer pairs of `affinity_loss`. A region counts where student's and teacher's map both have it, or
-    always if absent regions are counted."""
+    """Sum over layer pairs of `affinity_loss`. A region counts if it is present in the student's and the teacher's map,
+    or always if `absent` says so."""
 
     @classmethod
     def needs_of(cls, settings: DistillSettings) -> tuple[GraphNeed, ...]:
@@ -47,7 +47,7 @@ class AffinityTerm(LayerTerm):
             return present_BRK
         counted_BRK = torch.ones_like(present_BRK)
         if not self.settings.affinity.background:
-            counted_BRK[:, :, 0] = False  # not a region at all, so not an absent one
+            counted_BRK[:, :, 0] = False  # class 0 has no region, so it is not an absent one
         return counted_BRK
 
 

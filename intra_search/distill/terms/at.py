@@ -17,7 +17,7 @@ def at_gap(student_map: Tensor, teacher_map: Tensor) -> Tensor:
 
 
 class ATTerm(LayerTerm):
-    """Sum over layer pairs of `at_gap`, mean over images; the common size is the teacher's."""
+    """Sum over layer pairs of `at_gap`, mean over images. The student's map is resized to the teacher's."""
 
     @classmethod
     def needs_of(cls, settings: DistillSettings) -> tuple[MapNeed, ...]:

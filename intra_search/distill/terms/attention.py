@@ -12,7 +12,7 @@ from intra_search.networks.output import NetworkOutput
 
 
 class AttentionTerm(LayerTerm):
-    """Sum over layer pairs of `attention_loss`; the common size is the teacher's."""
+    """Sum over layer pairs of `attention_loss`. The student's map is resized to the teacher's."""
 
     @classmethod
     def needs_of(cls, settings: DistillSettings) -> tuple[MapNeed, ...]:

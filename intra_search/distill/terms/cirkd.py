@@ -22,9 +22,9 @@ def grid_embeddings(features: Tensor, grid: int) -> Tensor:
 
 
 def relation_gap(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """KL(teacher || student) of each cell's softmaxed similarities to the cells of each image: (B, N, C) to (B,).
+    """KL(teacher || student) of the softmax of each cell's similarities to the cells of an image: (B, N, C) to (B,).
 
-    Entry i is the mean over the images j and the cells of image i; the gradient passes both i and j.
+    Entry i is the mean over the cells of image i and over all images j. Gradient flows to images i and j.
     """
     student_rows = _log_similarities(student, temperature)
     teacher_rows = _log_similarities(teacher.detach(), temperature)
@@ -32,7 +32,7 @@ def relation_gap(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
 
 
 def _log_similarities(embeddings_BNC: Tensor, temperature: float) -> Tensor:
-    """(B, B, N, N): for images i, j the log-softmax over the cells of j."""
+    """(B, B, N, N): for images i and j, the log-softmax over the cells of j of the similarities to each cell of i."""
     with torch.autocast(embeddings_BNC.device.type, enabled=False):
         similarity = torch.einsum("inc,jmc->ijnm", embeddings_BNC, embeddings_BNC)
     return (similarity / temperature).log_softmax(dim=3)
@@ -40,7 +40,7 @@ def _log_similarities(embeddings_BNC: Tensor, temperature: float) -> Tensor:
 
 @dataclass(frozen=True)
 class GridNeed(Need):
-    """`grid_embeddings` of a feature: (B, N, C). Similarities cannot be stored, since batches are not known before."""
+    """`grid_embeddings` of a feature: (B, N, C). Similarities cannot be stored: they depend on the batch."""
 
     layer: str
     grid: int

@@ -14,9 +14,9 @@ from intra_search.networks.output import NetworkOutput
 
 
 def cwd_gap(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T^2 KL(phi(teacher) || phi(student)), phi a softmax over positions, mean over channels.
+    """T^2 KL(phi(teacher) || phi(student)), where phi is a softmax over positions; mean over channels.
 
-    Maps (B, C, h, w) to (B,).
+    (B, C, h, w) to (B,).
     """
     student_BCN = (student.flatten(2) / temperature).log_softmax(dim=2)
     teacher_BCN = (teacher.detach().flatten(2) / temperature).log_softmax(dim=2)
@@ -25,7 +25,7 @@ def cwd_gap(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 
 class CWDTerm(Term):
-    """`cwd_gap` on logits, or summed over layer pairs on features, with a 1x1 adapter where channel counts differ."""
+    """`cwd_gap` of logits, or its sum over layer pairs of features, with a 1x1 adapter where channel counts differ."""
 
     def __init__(self, settings: DistillSettings, context: TermContext) -> None:
         super().__init__(settings, context)

@@ -24,8 +24,8 @@ def dist_gap(
 ) -> Tensor:
     """T^2 (inter (1 - correlation over classes) + intra (1 - correlation over pixels)): (B, K, H, W) to (B,).
 
-    The released code correlates a class over all pixels of the batch; here over those of one image, so that the value
-    does not depend on how images are dealt to workers.
+    The released code correlates a class over all pixels of the batch; here it is over the pixels of one image, so that
+    the value does not depend on which worker has which images.
     """
     student_BKN = (student_logits.flatten(2) / temperature).softmax(dim=1)
     teacher_BKN = (teacher_logits.detach().flatten(2) / temperature).softmax(dim=1)

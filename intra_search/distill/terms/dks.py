@@ -1,4 +1,4 @@
-"""DKS: deeply-supervised knowledge synergy (Sun et al. 2019). Unverified for segmentation: written from the idea."""
+"""DKS: deeply-supervised knowledge synergy (Sun et al. 2019). Unverified: for segmentation only its idea is known."""
 
 # B images, K classes, H W label height and width
 
@@ -10,18 +10,19 @@ from torch import Tensor, nn
 
 from intra_search.config.distill import DistillSettings
 from intra_search.distill.needs import Need, check_layer
-from intra_search.distill.regions import IGNORED
 from intra_search.distill.term import Term, TermContext, TermResult, joined, per_image
 from intra_search.distill.terms.kd import kd_gap
 from intra_search.distill.unit import full_precision
 from intra_search.networks.output import NetworkOutput
+from intra_search.scenes.labels import IGNORED
 
 
 class DKSTerm(Term):
-    """Side classifiers (1x1) on some blocks: each learns the labels, and every two classifiers learn from each other.
+    """Side classifiers (1x1) on some blocks: each learns from the labels, and all classifiers learn from each other.
 
-    The value is the sum over side classifiers of the mean cross-entropy over valid pixels, plus the mean over ordered
-    pairs of classifiers, the network's own included, of `kd_gap` towards the other, detached, on the coarsest grid.
+    The value is the sum over side classifiers of the mean cross-entropy over valid pixels, plus a mean of `kd_gap` over
+    ordered pairs of classifiers (with the network's own): the first learns from the second, which is detached. Logits
+    are averaged to the size of the smallest block.
     """
 
     def __init__(self, settings: DistillSettings, context: TermContext) -> None:
@@ -54,7 +55,7 @@ class DKSTerm(Term):
 
 
 def _supervision(logits: Tensor, labels: Tensor) -> TermResult:
-    """Cross-entropy at the size of the labels: sum over valid pixels, and their number."""
+    """Cross-entropy at the size of the labels: its sum over valid pixels, and their number."""
     size = (labels.shape[1], labels.shape[2])
     logits = nn.functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
     total = nn.functional.cross_entropy(logits, labels.long(), ignore_index=IGNORED, reduction="sum")

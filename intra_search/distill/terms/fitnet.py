@@ -17,7 +17,7 @@ def hint_gap(adapted: Tensor, teacher: Tensor) -> Tensor:
 
 
 class FitNetTerm(LayerTerm):
-    """Sum over layer pairs of `hint_gap` behind a 1x1 adapter, mean over images."""
+    """Sum over layer pairs of `hint_gap` after a 1x1 adapter, mean over images."""
 
     def __init__(self, settings: DistillSettings, context: TermContext) -> None:
         super().__init__(settings, context)

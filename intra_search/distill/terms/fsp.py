@@ -1,6 +1,6 @@
-"""FSP: flow of solution procedure (Yim et al. 2017), the paper's PS-N. Unverified: the paper gives no details."""
+"""FSP: flow of solution procedure (Yim et al. 2017), PS-N in Hou et al. 2020. Unverified: they give no details."""
 
-# B images, C D channels of two neighbouring layers, N cells
+# B images, C and D channels of two neighbouring layers, N cells
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from intra_search.config.distill import DistillSettings
 from intra_search.distill.adapter import pair_adapters
 from intra_search.distill.attention import resized
 from intra_search.distill.needs import Need, answer_of, feature_of
-from intra_search.distill.term import NeighbourTerm, TermContext, TermResult, joined, per_image
+from intra_search.distill.term import ConsecutiveLayersTerm, TermContext, TermResult, joined, per_image
 from intra_search.networks.output import NetworkOutput
 
 
 def flow_matrix(shallow: Tensor, deep: Tensor) -> Tensor:
-    """1 / N sum over cells of F_l F_m^T, the shallow map brought to the deep one's size: (B, C, D)."""
+    """Mean over cells of F_l F_m^T, after resizing the shallow map to the deep one's size: (B, C, D)."""
     shallow = resized(shallow, (deep.shape[2], deep.shape[3]))
     with torch.autocast(deep.device.type, enabled=False):
         return torch.bmm(shallow.flatten(2), deep.flatten(2).transpose(1, 2)) / deep.flatten(2).shape[2]
@@ -41,8 +41,8 @@ class FlowNeed(Need):
         return {self.key: flow_matrix(feature_of(teacher, self.layer), feature_of(teacher, self.next_layer))}
 
 
-class FSPTerm(NeighbourTerm):
-    """Mean squared gap of flow matrices over consecutive layer pairs, summed; 1x1 adapters give equal channels."""
+class FSPTerm(ConsecutiveLayersTerm):
+    """Sum over consecutive layer pairs of the mean squared gap of flow matrices; 1x1 adapters make channels equal."""
 
     def __init__(self, settings: DistillSettings, context: TermContext) -> None:
         super().__init__(settings, context)

@@ -18,7 +18,7 @@ from intra_search.networks.output import NetworkOutput
 
 
 def class_masks(labels: Tensor, num_classes: int, size: tuple[int, int]) -> Tensor:
-    """(B, K, h, w): the class at the centre of each cell, one-hot; nothing where it is ignored."""
+    """(B, K, h, w): the class at the centre of each cell, one-hot; all 0 where it is ignored."""
     return region_masks(labels, num_classes, 1, size, resize="nearest")
 
 
@@ -27,14 +27,14 @@ def coherence_map(features: Tensor, masks: Tensor) -> Tensor:
     features = full_precision(features)
     masks_BKN, x_BCN = masks.to(features.dtype).flatten(2), features.flatten(2)
     with torch.autocast(features.device.type, enabled=False):
-        # A sum points where the mean points, and the cosine asks for no more.
+        # The sum in place of the mean: the cosine depends on the direction alone.
         sums_BKC = torch.bmm(masks_BKN, x_BCN.transpose(1, 2))
         own_BCN = torch.bmm(unit(sums_BKC, dim=2).transpose(1, 2), masks_BKN)
     return (unit(x_BCN, dim=1) * own_BCN).sum(dim=1).view(features.shape[0], *features.shape[2:])
 
 
 def coherence_gap(student_map: Tensor, teacher_map: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean squared gap over the valid cells of each image, as (sum over images, images with any valid cell)."""
+    """Mean squared gap over the valid cells of each image, as (sum over images, number of images with such cells)."""
     gap_B = torch.where(valid, (student_map - teacher_map.detach()).square(), 0).sum(dim=(1, 2))
     cells_B = valid.sum(dim=(1, 2))
     return (gap_B / cells_B.clamp_min(1)).sum(), (cells_B > 0).sum()
@@ -63,9 +63,9 @@ class CoherenceNeed(Need):
 
 
 class IFVDTerm(LayerTerm):
-    """Sum over layer pairs of `coherence_gap`, the student's feature brought to the teacher's size.
+    """Sum over layer pairs of `coherence_gap`, after resizing the student's feature to the teacher's.
 
-    The released code averages over ignored cells too, where both maps agree by construction; here they do not count.
+    The released code also averages over ignored cells, where both maps are always equal; here they do not count.
     """
 
     @classmethod

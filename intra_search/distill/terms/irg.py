@@ -1,7 +1,7 @@
 """IRG: instance relations (Liu et al. 2019), as the baseline of Hou et al. 2020. Unverified.
 
-Of the source only its loss on distance maps is known from code (`PUBLISHED_WEIGHTS`). The road-marking paper relates
-three consecutive frames, here the images of a batch; how it takes the transformation between layers is not known.
+Only its loss on distance maps is known from code (`PUBLISHED_WEIGHTS`). Hou et al. compare three consecutive frames;
+here the images of a batch are compared. How they compute the transformation between layers is not known.
 """
 
 # B images, C channels
@@ -27,9 +27,9 @@ def pooled_features(features: Tensor) -> Tensor:
 def distance_matrix(vectors: Tensor) -> Tensor:
     """Squared distances between the images of a batch, divided by their mean: (B, C) to (B, B).
 
-    Divided, because student and teacher differ in scale and channels; all 0 for one image or equal ones.
+    Divided, because student and teacher differ in scale and channels. All 0 for one image, or if all are equal.
     """
-    # Relative to the largest entry first, so that squares of small features do not underflow.
+    # Divided by the largest entry first, so that squares of small features do not underflow.
     scale = vectors.detach().abs().amax()
     vectors = vectors / scale.masked_fill(scale == 0, 1)
     gap_BB = (vectors.unsqueeze(0) - vectors.unsqueeze(1)).square().sum(dim=2)
@@ -55,17 +55,17 @@ class PooledNeed(Need):
 
 class IRGTerm(RelationTerm):
     """Mean squared gap of distance matrices D, summed over layer pairs (the edges of the paper's graph), plus
-    `transformation_weight` times that of D' - D, summed over consecutive pairs (its edge transformation: how relations
-    change from one layer to the next; unverified).
+    `transformation_weight` times that of D' - D, summed over consecutive layer pairs (its edge transformation: how
+    distances change from one layer to the next; unverified).
 
-    The graph's vertices (features) are FitNet's, and their transformation needs equal channels in all layers, so
-    neither is here.
+    The loss on the graph's vertices (features) is that of FitNet, and their transformation needs equal channels in all
+    layers, so neither is here.
     """
 
     def __init__(self, settings: DistillSettings, context: TermContext) -> None:
         super().__init__(settings, context)
         if settings.irg.transformation_weight > 0:
-            self._check_neighbours()
+            self._check_two_pairs()
 
     @classmethod
     def need(cls, settings: DistillSettings, layer: str) -> PooledNeed:

@@ -16,7 +16,7 @@ from intra_search.networks.output import NetworkOutput
 def kd_gap(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
     """T^2 KL(softmax(z_T / T) || softmax(z_S / T)) over classes, mean over pixels: (B, K, H, W) to (B,).
 
-    All pixels count, ignored ones too, as in the released implementations: the teacher has an opinion there.
+    All pixels count, also ignored ones, as in the released implementations: the teacher answers there, too.
     """
     student = (student_logits / temperature).log_softmax(dim=1)
     teacher = (teacher_logits.detach() / temperature).log_softmax(dim=1)

@@ -1,4 +1,4 @@
-"""Attention maps of neighbouring layers as targets, after the paper's BiFPN row. Unverified: no details are known."""
+"""Attention maps of neighbouring layers as targets, as BiFPN in Hou et al. 2020. Unverified: they give no details."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -8,12 +8,11 @@ from torch import Tensor
 from intra_search.config.distill import DistillSettings
 from intra_search.distill.attention import attention_gap, attention_map
 from intra_search.distill.needs import MapNeed, answer_of
-from intra_search.distill.term import NeighbourTerm as NeighbourLayersTerm
-from intra_search.distill.term import TermResult, joined, per_image
+from intra_search.distill.term import ConsecutiveLayersTerm, TermResult, joined, per_image
 from intra_search.networks.output import NetworkOutput
 
 
-class NeighbourTerm(NeighbourLayersTerm):
+class NeighbourTerm(ConsecutiveLayersTerm):
     """For consecutive layer pairs (s, t), (s', t'): s learns the attention of t', and s' that of t."""
 
     @classmethod

@@ -13,7 +13,7 @@ from intra_search.networks.output import NetworkOutput
 
 
 class SADTerm(Term):
-    """`attention_loss` of each block's map against the next one's, detached and brought to the block's size; summed."""
+    """Sum over blocks of `attention_loss` between a block's map and the next block's, detached and resized to it."""
 
     def __init__(self, settings: DistillSettings, context: TermContext) -> None:
         super().__init__(settings, context)

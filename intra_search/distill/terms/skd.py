@@ -56,7 +56,7 @@ class SimilarityNeed(Need):
 
 
 class SKDTerm(Term):
-    """`pixel_weight` times the pixel-wise plus `pair_weight` times the pair-wise gap; weight 0 costs nothing."""
+    """`pixel_weight` times `pixel_gap` plus `pair_weight` times `pair_gap`; a weight of 0 costs nothing."""
 
     def __init__(self, settings: DistillSettings, context: TermContext) -> None:
         super().__init__(settings, context)

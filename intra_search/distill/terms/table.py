@@ -34,4 +34,4 @@ TERMS: dict[str, type[Term]] = {
     "sad": SADTerm,
     "dks": DKSTerm,
 }
-"""Every term by the name of its group in `DistillSettings`."""
+"""Every term, by the name of its settings in `DistillSettings`."""

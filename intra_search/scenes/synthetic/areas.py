@@ -38,7 +38,7 @@ def sample_area(chance: Chance, road: Road, end: float) -> list[Marking]:
 
 
 def _gore(chance: Chance, road: Road, end: float) -> list[Marking]:
-    """White hatching that closes the own direction's left or right side: a wedge with a solid outline and chevrons."""
+    """Hatching that closes the left or right side of the own direction: a wedge with a solid outline and chevrons."""
     start = chance.uniform(3.0, 12.0)
     length = min(chance.uniform(18.0, 35.0), end - start - 1.0)
     if length < 8.0:
@@ -59,7 +59,7 @@ def _gore(chance: Chance, road: Road, end: float) -> list[Marking]:
 def _hatch(starts: Points, start: float, length: float, edge: float, inner: float, stroke: float) -> Points:
     """(P, 4, 2) stripes from the edge to the wedge's outline."""
     slope = 0.8
-    # The stripe leaves the edge at s and meets the outline, which moves inwards with s, where both agree.
+    # The stripe starts at the edge, at s, and ends where it meets the outline, which moves inwards with s.
     growth = abs(inner - edge) / length
     direction = np.sign(inner - edge)
     corners = np.empty((len(starts), 4, 2))
@@ -100,7 +100,7 @@ def _no_parking(chance: Chance, road: Road, end: float) -> list[Marking]:
 
 
 def _diagonals(start: float, stop: float, left: float, right: float, width: float) -> list[Points]:
-    """A cross in every cell of about 3 m."""
+    """A cross in every cell, about 3 m wide."""
     num = max(1, round((right - left) / 3.0))
     edges = np.linspace(left, right, num + 1).tolist()
     parts = []
@@ -112,7 +112,7 @@ def _diagonals(start: float, stop: float, left: float, right: float, width: floa
 
 
 def _reduction(chance: Chance, road: Road, end: float) -> list[Marking]:
-    """Blocks along both sides of every own lane (fishbone), or groups of bars across."""
+    """Blocks along both sides of every own lane (fishbone), or rows of bars across."""
     start, stop = chance.uniform(NEAREST, 8.0), min(end - 2.0, chance.uniform(35.0, 60.0))
     if stop - start < 6.0:
         return []

@@ -1,5 +1,5 @@
-"""Turn arrows on a lane. Corners are (along, across) in metres of an arrow 6 m long that starts at 0 in the middle of
-its lane; every arrow is a union of parts, painted one over the other."""
+"""Turn arrows on a lane. Corners are (along, across) in metres, for an arrow 6 m long that starts at 0 in the middle of
+its lane. Every arrow consists of parts, painted one over the other."""
 
 from intra_search.scenes.synthetic.marking import WHITE, Marking, polygon
 
@@ -49,7 +49,7 @@ PARTS: dict[int, tuple[Part, ...]] = {
 
 
 def arrow(label: int, station: float, center: float, length: float) -> list[Marking]:
-    """An arrow of `length` metres whose foot is at `station`, in the lane with middle `center`."""
+    """An arrow of `length` metres that starts at `station`, in the lane whose middle is `center`."""
     return [Marking(label, WHITE, polygon(part, station, center, length / 6)) for part in PARTS[label]]
 
 

@@ -1,4 +1,4 @@
-"""What lies between the things and the picture: sky, haze, glow of lamps, wet mirrors, rain, the camera's noise."""
+"""Sky, haze, glow of lamps, reflections on wet ground, rain, and the camera's noise."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,7 +19,7 @@ Image = NDArray[np.uint8]
 
 class Atmosphere(NamedTuple):
     noise_offset: float
-    """Where in the stored noise the scene lies, as shares of its length."""
+    """Where the scene's part of the stored noise begins, as a share of its length."""
     cloud_offset: float
     streaks: list[tuple[float, float, float]]
     """Rain: column, row and length as shares of the picture's height."""
@@ -95,7 +95,7 @@ def add_glow(canvas: Canvas, vehicles: Sequence[Vehicle], weather: Weather) -> N
 
 
 def add_rain(image: Image, atmosphere: Atmosphere) -> None:
-    """Bright streaks over everything, faint enough to leave the labels true."""
+    """Bright streaks over everything, so faint that the labels stay right."""
     height, width = image.shape[:2]
     veil = np.zeros((height // 2 + 1, width // 2 + 1), np.uint8)
     for column, row, length in atmosphere.streaks:
@@ -107,7 +107,7 @@ def add_rain(image: Image, atmosphere: Atmosphere) -> None:
 
 
 def finish(image: Image, weather: Weather, atmosphere: Atmosphere) -> None:
-    """The lens softens by half a pixel, the sensor adds its noise."""
+    """Blurs by half a pixel, as a lens does, and adds the sensor's noise."""
     cv2.GaussianBlur(image, (3, 3), 0.55, dst=image)
     noise = sensor_noise()
     if image.size > len(noise):

@@ -1,4 +1,4 @@
-"""A pinhole camera above the own lane, and its pictures of the road at any size."""
+"""A pinhole camera above the own lane, for pictures of the road at any size."""
 
 import math
 from typing import NamedTuple
@@ -14,7 +14,7 @@ Pixels = NDArray[np.int32]
 SHIFT = 4
 """Fractional bits of pixel coordinates, as OpenCV's drawing functions take them."""
 _FAR_OUT = 20_000.0
-"""Pixels; OpenCV draws wrongly when coordinates overflow."""
+"""Largest coordinate in pixels: OpenCV draws wrongly when coordinates overflow."""
 
 
 class Camera(NamedTuple):
@@ -27,9 +27,9 @@ class Camera(NamedTuple):
     pitch: float
     roll: float
     focal: float
-    """Shares of the picture's width (of twice its height, when it is narrower than 2 : 1)."""
+    """As a share of the picture's width (of twice its height, if it is narrower than 2 : 1)."""
     center_row: float
-    """Share of the height above the optical axis: less than a half where sky has been cut off."""
+    """Share of the picture above the optical axis: less than a half, because sky is cut off."""
 
 
 def sample_camera(chance: Chance, road: Road) -> Camera:
@@ -57,11 +57,11 @@ class View:
 
     @property
     def horizon(self) -> float:
-        """Row of the horizon of flat ground, in the middle of the picture."""
+        """Row of the horizon of flat ground, at the middle column."""
         return self.center[1] + self.focal * math.tan(self.camera.pitch)
 
     def horizon_row(self, column: float) -> float:
-        """Row of the horizon at a column; it leans when the camera rolls."""
+        """Row of the horizon at a column; the horizon is tilted when the camera is."""
         by_column, by_row, constant = (float(entry) for entry in self.ground_map()[2])
         return -(by_column * column + constant) / by_row
 

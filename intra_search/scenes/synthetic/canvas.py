@@ -15,9 +15,9 @@ from intra_search.scenes.synthetic.weather import Color
 Image = NDArray[np.uint8]
 
 HIDDEN = 254
-"""Label of things until the picture is done: wet ground mirrors them, they do not mirror."""
+"""Label of things until the picture is finished: wet ground shows reflections, things do not."""
 _PAINT_CODE = 64
-"""Codes are label + 64 paint while markings are drawn."""
+"""While markings are drawn, a pixel's code is label + 64 * paint."""
 
 
 class Canvas:
@@ -29,14 +29,14 @@ class Canvas:
         self.labels: Image = np.zeros((view.height, view.width), np.uint8)
 
     def draw_land(self, color: Color) -> None:
-        """Fills everything below the horizon, which leans with the camera."""
+        """Fills everything below the horizon, which is tilted when the camera is."""
         height, width = self.view.height, self.view.width
         left, right = self.view.horizon_row(0.0), self.view.horizon_row(float(width))
         corners = fixed_point(np.array([(0.0, left), (width, right), (width, height), (0.0, height)]))
         cv2.fillPoly(self.image, [corners], color, cv2.LINE_8, SHIFT)
 
     def draw_patches(self, patches: Sequence[Patch]) -> None:
-        """Fills pieces of ground in the image alone."""
+        """Fills pieces of ground, in the image only."""
         kept = [patch for patch in patches if len(patch.corners)]
         corners = self.view.fixed(np.concatenate([patch.corners for patch in kept]))
         first = 0
@@ -46,10 +46,10 @@ class Canvas:
             first = last
 
     def draw_markings(self, markings: Sequence[Marking]) -> Image:
-        """Draws all markings into the labels; returns the paint of every pixel (H, W), of `labels` > 0.
+        """Draws all markings into the labels; returns the paint of every pixel (H, W), valid where `labels` > 0.
 
-        OpenCV fills every pixel that an outline touches, half a pixel too much on either side. At twice the size it
-        is a quarter: thin lines far away stay whole, and a small picture has nearly the share of paint of a large one.
+        OpenCV fills every pixel that an outline touches, half a pixel too much on each side. Drawn at twice the size it
+        is a quarter: thin lines far away have no gaps, and small pictures have about the share of paint of large ones.
         """
         view = self.view
         codes: Image = np.zeros((2 * view.height, 2 * view.width), np.uint8)
@@ -60,15 +60,15 @@ class Canvas:
             num, size = polygons.shape[:2]
             shapes = list(corners[first : first + num * size].reshape(num, size, 2))
             first += num * size
-            # One fractional bit less doubles the coordinates.
+            # With one fractional bit less, coordinates are doubled.
             cv2.fillPoly(codes, shapes, label + _PAINT_CODE * paint, cv2.LINE_8, SHIFT - 1)
-        # Pixel j of the small picture has its middle where pixel 2 j of the large one has it.
+        # Pixel j of the small picture has the same middle as pixel 2 j of the large one.
         small = np.ascontiguousarray(codes[::2, ::2])
         self.labels = small & np.uint8(_PAINT_CODE - 1)
         return small // np.uint8(_PAINT_CODE)
 
     def draw_things(self, things: Sequence[Thing]) -> None:
-        """Draws things over all that is there, the farthest first; what they hide loses its label."""
+        """Draws things over everything, the farthest first; what they hide loses its label."""
         faces = [face for thing in sorted(things, key=lambda thing: -thing.distance) for face in thing.faces]
         if not faces:
             return
@@ -83,6 +83,6 @@ class Canvas:
             first = last
 
     def finished_labels(self) -> Image:
-        """Labels with nothing where things hide the road."""
+        """Labels, with 0 where things hide the road."""
         self.labels[self.labels == HIDDEN] = 0
         return self.labels

@@ -1,4 +1,4 @@
-"""Random draws of one scene. All of them are made before the first pixel, so that no draw depends on the size."""
+"""Random numbers of one scene. All are drawn before the first pixel, so that none depends on the picture's size."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Chance:
-    """Scalars from one PCG64 stream. Uniforms come in blocks, because a scalar draw of NumPy costs a microsecond."""
+    """Random numbers from one PCG64 stream, drawn in blocks, because NumPy takes a microsecond for a single one."""
 
     def __init__(self, seed: int, index: int) -> None:
         self._generator = np.random.default_rng(np.random.SeedSequence([seed, index]))
@@ -36,6 +36,6 @@ class Chance:
         return options[int(len(options) * self.share())]
 
     def normal(self, mean: float, deviation: float) -> float:
-        """Nearly normal: the sum of four uniforms, so within 3.5 deviations (no scene turns off the picture)."""
+        """Nearly normal: a sum of four uniform numbers, so within 3.5 deviations (no road leaves the picture)."""
         total = self.share() + self.share() + self.share() + self.share()
         return mean + deviation * (total - 2.0) * math.sqrt(3.0)

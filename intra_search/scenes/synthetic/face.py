@@ -1,4 +1,4 @@
-"""Flat pieces of the things that stand on or beside the road."""
+"""Things on or beside the road, made of flat faces."""
 
 from typing import NamedTuple
 
@@ -14,14 +14,14 @@ class Face(NamedTuple):
 
 
 class Thing(NamedTuple):
-    """Faces in the order in which they hide each other; farther things are drawn first."""
+    """Faces in drawing order: later ones hide earlier ones. Farther things are drawn first."""
 
     distance: float
     faces: list[Face]
 
 
 def shaded(color: Color, weather: Weather, distance: float, factor: float = 1.0) -> Color:
-    """The colour of a thing under the sky of the scene, `distance` metres into its haze."""
+    """The colour of a thing under the scene's sky, seen through `distance` metres of haze."""
     veil = weather.haze * distance / (distance + 90.0)
     near = lit(color, weather, factor * weather.exposure)
     red, green, blue = ((1 - veil) * value + veil * haze for value, haze in zip(near, weather.sky_low, strict=True))

@@ -1,19 +1,18 @@
-"""The own car's hood at the bottom of the picture, which labels mark as ignored."""
+"""The own car's hood at the bottom of the picture, whose label is 255 (ignored)."""
 
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from intra_search.scenes.labels import IGNORED
 from intra_search.scenes.synthetic.canvas import Canvas
 from intra_search.scenes.synthetic.chance import Chance
 from intra_search.scenes.synthetic.weather import Color, Weather, lit
 
-IGNORED = 255
-
 
 class Hood(NamedTuple):
-    """Shares of the picture's width (middle, half width) and height (rise over the lower edge)."""
+    """As shares of the picture's width (middle, half width) and height (rise above the lower edge)."""
 
     middle: float
     half_width: float
@@ -30,7 +29,7 @@ def sample_hood(chance: Chance) -> Hood | None:
 
 
 def draw_hood(canvas: Canvas, hood: Hood, weather: Weather) -> None:
-    """Covers image and labels below a flat arch; a bright band along its edge mirrors the sky."""
+    """Covers image and labels below a flat arch; a bright band along its edge reflects the sky."""
     height, width = canvas.view.height, canvas.view.width
     share = np.linspace(-1.0, 1.0, 33)
     arch = np.stack([hood.middle + hood.half_width * share, 1.0 - hood.rise * (1 - share**2) ** 0.5], axis=1)

@@ -14,14 +14,14 @@ DOUBLE_DASHED_STOP, STOP, DOUBLE_STOP, ZEBRA, DIAMOND = 11, 12, 13, 18, 32
 
 
 class Junction(NamedTuple):
-    """Stations in metres: the stop line, the near crossing, and where the lines begin again beyond."""
+    """Distances along the road in metres: the stop line, the near crossing, and where lines begin again after it."""
 
     stop: float
     zebra: float
     zebra_length: float
     end: float
     is_crossroad: bool
-    """False: only a crossing between two pieces of one road."""
+    """False: only a pedestrian crossing, no side street."""
 
 
 def sample_junction(chance: Chance) -> Junction | None:
@@ -36,14 +36,14 @@ def sample_junction(chance: Chance) -> Junction | None:
 
 
 def side_street(junction: Junction | None) -> Span | None:
-    """Where a street crosses the road."""
+    """The part of the road that a side street crosses; None without one."""
     if junction is None or not junction.is_crossroad:
         return None
     return junction.zebra + junction.zebra_length, junction.end
 
 
 def line_spans(junction: Junction | None) -> list[Span]:
-    """Where lines along the road are painted."""
+    """The parts of the road where lines along it are painted."""
     if junction is None:
         return [(NEAREST, FARTHEST)]
     far = junction.end + (junction.zebra_length + 2.0 if junction.is_crossroad else 0.0)
@@ -51,7 +51,7 @@ def line_spans(junction: Junction | None) -> list[Span]:
 
 
 def sample_junction_markings(chance: Chance, road: Road, junction: Junction) -> list[Marking]:
-    """Stop line, crossings, arrows and the diamonds that announce a crossing."""
+    """Stop line, crossings, arrows, and diamonds that announce a crossing."""
     paint = YELLOW if chance.happens(0.12) else WHITE
     markings = _stop_line(chance, road, junction.stop)
     if not junction.is_crossroad or chance.happens(0.75):
@@ -112,6 +112,6 @@ def _diamonds(chance: Chance, road: Road, stop: float) -> list[Marking]:
 
 
 def _diamond(station: float, center: float) -> list[Points]:
-    """Outline 2.5 m long and 1.5 m wide, as its left and right half."""
+    """The left and right half of an outline, 2.5 m long and 1.5 m wide."""
     right = ((0, 0), (1.25, 0.75), (2.5, 0), (2.0, 0), (1.25, 0.5), (0.5, 0))
     return [polygon([(along, side * across) for along, across in right], station, center) for side in (-1, 1)]

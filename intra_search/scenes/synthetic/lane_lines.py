@@ -7,14 +7,14 @@ from intra_search.scenes.synthetic.marking import WHITE, YELLOW, Marking, dashes
 from intra_search.scenes.synthetic.road import Points, Road
 
 Span = tuple[float, float]
-"""Start and end station between which lines are painted."""
+"""Distances along the road where lines start and end."""
 
 SOLID_WHITE, SOLID_YELLOW, DOUBLE_WHITE, DOUBLE_YELLOW, SOLID_DASHED = 1, 2, 3, 4, 5
 DASHED_WHITE, DASHED_YELLOW, DOUBLE_DASHED_WHITE, DOUBLE_DASHED_YELLOW = 7, 8, 9, 10
 NO_LINE = 0
 
 _SPACING = 0.16
-"""Metres from the middle of a double line to the middle of each stroke, beyond half a width."""
+"""Metres between the two strokes of a double line."""
 _YELLOWS = (SOLID_YELLOW, DOUBLE_YELLOW, DASHED_YELLOW, DOUBLE_DASHED_YELLOW)
 _DIVIDERS = (SOLID_YELLOW,) * 6 + (DOUBLE_YELLOW,) * 8 + (DASHED_YELLOW,) * 4 + (DOUBLE_DASHED_YELLOW,) * 4
 _LANE_LINES = (DASHED_WHITE,) * 12 + (SOLID_DASHED,) * 3 + (DOUBLE_WHITE,) * 2 + (DOUBLE_DASHED_WHITE,) * 3
@@ -22,13 +22,13 @@ _EDGES = (SOLID_WHITE,) * 6 + (SOLID_YELLOW,) + (NO_LINE,) * 2
 
 
 class LineStyle(NamedTuple):
-    """Metres that all lines of a scene share."""
+    """Lengths in metres, the same for all lines of a scene."""
 
     width: float
     dash: float
     gap: float
     phase: float
-    """Share of a period by which the dashes are moved."""
+    """How far the dashes are moved, as a share of their period."""
 
 
 def sample_style(chance: Chance) -> LineStyle:
@@ -37,7 +37,7 @@ def sample_style(chance: Chance) -> LineStyle:
 
 
 def line(label: int, span: Span, center: float, style: LineStyle) -> list[Marking]:
-    """A line of the class `label` (`NO_LINE`: none) along the road at t = `center`."""
+    """A line of class `label` (`NO_LINE`: no line) along the road at t = `center`."""
     paint = YELLOW if label in _YELLOWS else WHITE
     offset = _SPACING / 2 + style.width / 2
     if label in (SOLID_WHITE, SOLID_YELLOW):
@@ -55,8 +55,8 @@ def line(label: int, span: Span, center: float, style: LineStyle) -> list[Markin
 
 
 def sample_lines(chance: Chance, road: Road, style: LineStyle, spans: list[Span], solid_before: float) -> list[Marking]:
-    """All lines of a road between its junctions. Lane lines are solid on the last metres before a junction, that is
-    in the first span from `solid_before` on; beyond a junction all is plain."""
+    """All lines along a road, except in its junction. Lane lines are solid on the last metres before the junction: in
+    the first span, from `solid_before` on."""
     divider = chance.choice(_DIVIDERS)
     lane_lines = [chance.choice(_LANE_LINES) for _ in range(3)]
     left_edge, right_edge = chance.choice(_EDGES), chance.choice(_EDGES)

@@ -1,4 +1,4 @@
-"""How much light the ground sends back at every pixel: texture, shadows, headlights. And what wear leaves of paint."""
+"""How bright the ground is at every pixel (texture, shadows, headlights), and how much paint is left after wear."""
 
 import cv2
 import numpy as np
@@ -13,11 +13,11 @@ Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 GAIN_ONE = 64
-"""The gain map's value for no change; so gains reach from 0 to 4."""
+"""The gain map's value for "no change", in 8 bits; so gains are 0 to 4."""
 
 
 def ground_texture(view: View, top: int, pavement: Pavement) -> Image:
-    """(H - top, W, 3) the noise tile laid on flat ground: grain, blotches and wear."""
+    """(H - top, W, 3): the noise tile as it looks on flat ground: grain, blotches and wear."""
     to_tile = np.array([[GROUND_SCALE, 0, pavement.offset[0]], [0, GROUND_SCALE, pavement.offset[1]], [0, 0, 1]])
     from_row = np.array([[1.0, 0, 0], [0, 1, top], [0, 0, 1]])
     matrix = to_tile @ view.ground_map() @ from_row
@@ -28,16 +28,16 @@ def ground_texture(view: View, top: int, pavement: Pavement) -> Image:
 
 
 def row_distances(view: View, top: int) -> Floats:
-    """(H - top, 1) metres to the ground in the middle of every row."""
+    """(H - top, 1): metres to the ground at the middle of every row."""
     below = np.arange(top, view.height, dtype=np.float32) + 0.5 - view.horizon
     distances: Floats = (view.camera.height * view.focal / np.maximum(below, 0.5))[:, None].astype(np.float32)
     return distances
 
 
 def ground_gain(view: View, top: int, texture: Image, pavement: Pavement, weather: Weather) -> Image:
-    """(H - top, W) factor times `GAIN_ONE`."""
+    """(H - top, W): brightness factor times `GAIN_ONE`."""
     distance = row_distances(view, top)
-    # A pixel far away averages many grains: their amplitude falls with the metres that it covers.
+    # A far pixel averages many grains: their amplitude falls with the length of road that it covers.
     fade = 1.0 / (1.0 + 1.5 * GROUND_SCALE * distance / view.focal)
     gain = texture[..., 0] * (fade * np.float32(pavement.grain / 64))
     gain += texture[..., 1] * np.float32(pavement.blotches / 64)
@@ -54,7 +54,7 @@ def ground_gain(view: View, top: int, texture: Image, pavement: Pavement, weathe
 
 
 def _shade(view: View, shades: list[Shade]) -> Image:
-    """(H, W) share of light, 255 for all; edges soft by about a hundredth of the picture's width."""
+    """(H, W): share of light, 255 for all of it; edges are blurred by about a hundredth of the picture's width."""
     shade = np.full((view.height, view.width), 255, np.uint8)
     if not shades:
         return shade
@@ -70,7 +70,7 @@ def _shade(view: View, shades: list[Shade]) -> Image:
 
 
 def _headlights(view: View, distance: Floats, strength: float) -> Floats:
-    """(H - top, W) gain of the own lamps: a cone that is brightest some ten metres ahead."""
+    """(H - top, W): brightness factor of the own headlights: a cone that is brightest about ten metres ahead."""
     across = (np.arange(view.width, dtype=np.float32) - view.center[0]) / np.float32(view.focal)
     spread = distance / (2.2 + 0.16 * distance)
     cone = np.exp(-((across[None, :] * spread) ** 2))
@@ -80,10 +80,10 @@ def _headlights(view: View, distance: Floats, strength: float) -> Floats:
 
 
 def worn_cover(wear: Image, amount: float) -> Floats:
-    """(N,) cover 0..1 of the painted pixels, of their (N,) wear noise around 128."""
+    """(N,): how much of each painted pixel is covered, 0..1, from its wear noise (N,) around 128."""
     if amount == 0.0:
         return np.full(len(wear), 0.95, np.float32)
-    # The noise is above 128 on half of the ground, so with amount 1 paint is going on half of it.
+    # The noise is above 128 on half of the ground, so with amount 1 paint is worn on half of it.
     worn = (wear.astype(np.float32) - np.float32(190.0 - 80.0 * amount)) * np.float32(1 / 60.0)
     cover: Floats = np.float32(0.95 - 0.25 * amount) - np.clip(worn, 0.0, 1.0) * np.float32(0.35 + 0.25 * amount)
     return cover

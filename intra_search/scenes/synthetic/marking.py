@@ -9,14 +9,14 @@ import numpy as np
 from intra_search.scenes.synthetic.road import FARTHEST, NEAREST, Points
 
 WHITE, YELLOW = 0, 1
-"""Paints; weather.py says what colours they have."""
+"""Paints; `scene.py` chooses their colours."""
 
 _STATIONS = np.concatenate([np.arange(2, 12, 1.0), np.arange(12, 40, 2.0), np.arange(40, FARTHEST, 5.0)])
-"""Where long edges bend: finer where a metre is many pixels."""
+"""Distances at which long edges get corners: closer together where a metre has many pixels."""
 
 
 class Marking(NamedTuple):
-    """Polygons of one class; polygons of one marking never overlap each other."""
+    """Polygons of one class; they do not overlap each other."""
 
     label: int
     paint: int
@@ -25,7 +25,7 @@ class Marking(NamedTuple):
 
 
 def strip(start: float, end: float, left: float, right: float) -> Points:
-    """(1, V, 2) band along the road, cut at the nearest and farthest metre; (0, 4, 2) when nothing remains."""
+    """(1, V, 2): band along the road, cut off at `NEAREST` and `FARTHEST`; (0, 4, 2) if nothing is left."""
     start, end = max(start, NEAREST), min(end, FARTHEST)
     if start >= end:
         return np.empty((0, 4, 2))
@@ -39,7 +39,7 @@ def strip(start: float, end: float, left: float, right: float) -> Points:
 
 
 def wedge(start: float, end: float, left: tuple[float, float], right: tuple[float, float]) -> Points:
-    """(1, V, 2) band whose edges go from `left[0]` and `right[0]` at the start to `left[1]`, `right[1]` at the end."""
+    """(1, V, 2): band whose edges go from `left[0]` and `right[0]` at the start to `left[1]`, `right[1]` at the end."""
     band = strip(start, end, 0.0, 1.0)
     share = (band[..., 0] - start) / (end - start)
     on_right = band[..., 1]
@@ -50,7 +50,7 @@ def wedge(start: float, end: float, left: tuple[float, float], right: tuple[floa
 
 
 def dashes(start: float, end: float, center: float, width: float, *, length: float, gap: float, phase: float) -> Points:
-    """(P, 8, 2) broken line between two stations; `phase` in [0, 1) moves the pattern by a share of its period."""
+    """(P, 8, 2): dashed line from start to end; `phase` in [0, 1) moves the dashes by a share of their period."""
     start, end = max(start, NEAREST), min(end, FARTHEST)
     first = start - phase * (length + gap)
     starts = np.arange(first, end, length + gap)
@@ -66,13 +66,13 @@ def dashes(start: float, end: float, center: float, width: float, *, length: flo
 
 
 def bars(stations: Points, centers: Points, length: float, width: float) -> Points:
-    """(P, 4, 2) rectangles of `length` along and `width` across, around the P given middles."""
+    """(P, 4, 2): rectangles, `length` along and `width` across the road, around P middles."""
     corners = np.array([[-length, -width], [length, -width], [length, width], [-length, width]]) / 2
     return np.stack([stations, centers], axis=1)[:, None, :] + corners
 
 
 def crossbar(start: float, end: float, left: float, right: float) -> Points:
-    """(1, 2 n, 2) band across the road, with a corner every few metres so that it follows the bend."""
+    """(1, 2 n, 2): band across the road, with a corner every few metres so that it follows the road's bend."""
     count = max(2, math.ceil((right - left) / 3) + 1)
     across = np.linspace(left, right, count)
     band = np.empty((1, 2 * count, 2))
@@ -82,7 +82,7 @@ def crossbar(start: float, end: float, left: float, right: float) -> Points:
 
 
 def slanted(starts: Points, left: float, right: float, *, slope: float, width: float) -> Points:
-    """(P, 4, 2) diagonal stripes from (start, left) to (start + slope (right - left), right).
+    """(P, 4, 2): diagonal stripes from (start, left) to (start + slope (right - left), right).
 
     `width` is measured along the road."""
     ends = starts + slope * (right - left)
@@ -93,6 +93,6 @@ def slanted(starts: Points, left: float, right: float, *, slope: float, width: f
 
 
 def polygon(corners: Sequence[tuple[float, float]], station: float, center: float, scale: float = 1.0) -> Points:
-    """(1, V, 2) a shape given by (along, across) corners, moved to a place."""
+    """(1, V, 2): a shape given by (along, across) corners, moved to (station, center); `scale` stretches it along."""
     shape = np.array(corners)
     return (shape * (scale, 1.0) + (station, center))[None]

@@ -31,9 +31,9 @@ class Pavement(NamedTuple):
     """Amplitude of the asphalt's grain, as a share."""
     blotches: float
     wear: float
-    """0 fresh paint … 1 half of it gone."""
+    """0: fresh paint, 1: half of it is gone."""
     offset: tuple[float, float]
-    """Where in the noise the scene lies, in tile pixels."""
+    """Where the scene's part of the noise tile begins, in pixels of the tile."""
 
 
 def sample_pavement(chance: Chance, road: Road, weather: Weather, side_street: Span | None) -> Pavement:
@@ -60,7 +60,7 @@ def sample_pavement(chance: Chance, road: Road, weather: Weather, side_street: S
 
 
 def _verges(chance: Chance, road: Road) -> list[tuple[float, float, Color]]:
-    """Left edge, width and colour of pavements, kerbs and gravel outside the asphalt."""
+    """Left edge, width and colour of pavements, kerbs and gravel beside the asphalt."""
     bands: list[tuple[float, float, Color]] = []
     for is_right in (False, True):
         edge = (road.right if is_right else -road.left) + road.margin
@@ -76,7 +76,7 @@ def _verges(chance: Chance, road: Road) -> list[tuple[float, float, Color]]:
 
 
 def _repairs(chance: Chance, road: Road, tone: float) -> list[Patch]:
-    """Patches, joints and tar lines: dark or bright shapes that are no marking."""
+    """Patches, joints and tar lines: dark or bright shapes that are no markings."""
     patches: list[Patch] = []
     left, right = road.left - 0.3, road.right + 0.3
     for _ in range(chance.integer(0, 3)):
@@ -109,7 +109,7 @@ def _crack(chance: Chance, left: float, right: float) -> Points:
 
 
 def _tracks(chance: Chance, road: Road) -> list[Shade]:
-    """Tyres darken two bands of every lane; oil the middle between them."""
+    """Two bands of every lane that tyres have darkened."""
     light = 1.0 - chance.uniform(0.0, 0.16)
     width = chance.uniform(0.5, 0.8)
     shades = []
@@ -152,7 +152,7 @@ def _shadows(chance: Chance, road: Road, weather: Weather) -> list[Shade]:
 
 
 def _blob(chance: Chance, s: float, t: float) -> Points:
-    """A ragged patch of leaves' shadow."""
+    """An irregular shadow of leaves."""
     num = 14
     angles = np.arange(num) * (2 * np.pi / num)
     reach = np.array([chance.uniform(0.6, 1.2) for _ in range(num)])

@@ -1,7 +1,7 @@
-"""The road: lanes, margins, and the way from road coordinates to the ground.
+"""The road: lanes, margins, and where road coordinates lie on the ground.
 
-Road coordinates are (s, t) in metres: s along the divider from below the camera, t across, to the right. Traffic
-keeps right; t = 0 is the right edge of the median (or the left edge of a one-way road).
+Road coordinates are (s, t) in metres: s along the road, from below the camera; t across, to the right. Traffic keeps
+right; t = 0 is the right edge of the median (or the left edge of a one-way road).
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from intra_search.scenes.synthetic.chance import Chance
 Points = NDArray[np.float64]
 
 NEAREST = 1.5
-"""Metres; nothing on the ground is drawn nearer, which is always below the picture."""
+"""Metres. Nothing on the ground is drawn nearer: that is always below the picture."""
 FARTHEST = 100.0
 
 
@@ -28,7 +28,7 @@ class Road(NamedTuple):
     """Vertical curvature; small enough that no part of the road hides another."""
     num_right: int
     num_left: int
-    """Lanes of the own and of the opposite direction; 0 is a one-way road."""
+    """Lanes of the own direction (right) and of the opposite one (left; 0: a one-way road)."""
     lane_width: float
     median: float
     """Width of the painted island between the directions."""
@@ -47,13 +47,13 @@ class Road(NamedTuple):
         return -self.median - self.num_left * self.lane_width if self.num_left else 0.0
 
     def lane_center(self, lane: int) -> float:
-        """Middle of lane 0, 1, … counted from the divider to the right; negative: opposite lanes."""
+        """Middle (t) of lane 0, 1, …, counted from t = 0 to the right; negative numbers are opposite lanes."""
         if lane >= 0:
             return (lane + 0.5) * self.lane_width
         return -self.median + (lane + 0.5) * self.lane_width
 
     def ground(self, points: Points, above: Points | float = 0.0) -> Points:
-        """(N, 3) metres right, up and ahead of the origin, of (N, 2) road coordinates; `above` the road."""
+        """(N, 3) metres right, up and ahead of the origin, for points (N, 2) in road coordinates, `above` the road."""
         s, t = points[:, 0], points[:, 1]
         heading = s * (self.curvature + 0.5 * self.curvature_rate * s)
         center = s * s * (self.curvature / 2 + self.curvature_rate * s / 6)
@@ -65,7 +65,7 @@ class Road(NamedTuple):
 
 
 def sample_road(chance: Chance) -> Road:
-    """City streets, country roads and motorways, in one range."""
+    """A random road: anything from city streets and country roads to motorways."""
     num_right = chance.choice((1, 2, 2, 3, 3, 4))
     two_way = chance.happens(0.65)
     num_left = max(1, num_right - chance.integer(0, 1)) if two_way else 0

@@ -41,8 +41,8 @@ from intra_search.scenes.synthetic.weather import Color, Weather, lit, sample_we
 Image = NDArray[np.uint8]
 
 
-class World(NamedTuple):
-    """Everything of a scene that does not depend on the picture's size."""
+class Contents(NamedTuple):
+    """All that a scene contains; independent of the picture's size."""
 
     road: Road
     camera: Camera
@@ -59,27 +59,27 @@ class World(NamedTuple):
 def draw_scene(seed: int, index: int, height: int, width: int) -> tuple[Image, Image]:
     """Image (H, W, 3) RGB and labels (H, W) of scene `index`: ApolloScape's train ids, 255 on the own hood.
 
-    The same arguments always give the same bytes; another size shows the same scene."""
-    world = sample_world(Chance(seed, index))
-    canvas = Canvas(View(world.camera, world.road, height, width))
-    _draw_ground(canvas, world)
-    weather, horizon = world.weather, _horizon(canvas.view)
-    things = [vehicle_thing(vehicle, world.camera.across, weather) for vehicle in world.vehicles]
-    canvas.draw_things(world.roadside + things)
+    The same arguments always give the same bytes. Another size shows the same scene."""
+    contents = sample_contents(Chance(seed, index))
+    canvas = Canvas(View(contents.camera, contents.road, height, width))
+    _draw_ground(canvas, contents)
+    weather, horizon = contents.weather, _horizon(canvas.view)
+    things = [vehicle_thing(vehicle, contents.camera.across, weather) for vehicle in contents.vehicles]
+    canvas.draw_things(contents.roadside + things)
     if weather.wet:
         reflect(canvas, horizon, weather.wet)
     if weather.kind in ("night", "dusk", "rain"):
-        add_glow(canvas, world.vehicles, weather)
+        add_glow(canvas, contents.vehicles, weather)
     if weather.kind == "rain":
-        add_rain(canvas.image, world.atmosphere)
-    if world.hood is not None:
-        draw_hood(canvas, world.hood, weather)
-    finish(canvas.image, weather, world.atmosphere)
+        add_rain(canvas.image, contents.atmosphere)
+    if contents.hood is not None:
+        draw_hood(canvas, contents.hood, weather)
+    finish(canvas.image, weather, contents.atmosphere)
     return canvas.image, canvas.finished_labels()
 
 
-def sample_world(chance: Chance) -> World:
-    """Draws all that a scene holds."""
+def sample_contents(chance: Chance) -> Contents:
+    """Random contents of a scene."""
     road = sample_road(chance)
     weather = sample_weather(chance)
     white, worn = chance.uniform(205, 240), chance.uniform(0.9, 1.05)
@@ -88,7 +88,7 @@ def sample_world(chance: Chance) -> World:
     vehicles = sample_traffic(chance, road, weather)
     junction = sample_junction(chance)
     pavement = sample_pavement(chance, road, weather, side_street(junction))
-    return World(
+    return Contents(
         road=road,
         camera=camera,
         weather=weather,
@@ -103,7 +103,7 @@ def sample_world(chance: Chance) -> World:
 
 
 def sample_markings(chance: Chance, road: Road, junction: Junction | None) -> list[Marking]:
-    """All paint of a road, in the order in which it is laid."""
+    """All markings of a road, in the order of painting."""
     spans = line_spans(junction)
     end = junction.stop - 1.0 if junction else FARTHEST
     solid_before = end - chance.uniform(8.0, 30.0) if junction and junction.is_crossroad else FARTHEST
@@ -116,22 +116,22 @@ def sample_markings(chance: Chance, road: Road, junction: Junction | None) -> li
 
 
 def _horizon(view: View) -> int:
-    """First row that shows ground, on the higher side of a leaning horizon."""
+    """First row that shows ground, at the higher end of a tilted horizon."""
     row = min(view.horizon_row(0.0), view.horizon_row(float(view.width)))
     return int(min(max(row, 0), view.height - 2))
 
 
-def _draw_ground(canvas: Canvas, world: World) -> None:
-    """Sky, land, road and paint, in their final light."""
-    view, weather, pavement = canvas.view, world.weather, world.pavement
+def _draw_ground(canvas: Canvas, contents: Contents) -> None:
+    """Draws sky, land, road and paint, with light and shadow."""
+    view, weather, pavement = canvas.view, contents.weather, contents.pavement
     top = _horizon(view)
     image = canvas.image
-    paint_sky(image, view, weather, world.atmosphere)
+    paint_sky(image, view, weather, contents.atmosphere)
     canvas.draw_land(lit(pavement.land, weather))
     canvas.draw_patches([patch._replace(color=lit(patch.color, weather)) for patch in pavement.patches])
     bright = 1.25 if weather.kind == "night" else 1.0
-    colors = np.array([lit(paint, weather, bright) for paint in world.paints], np.float32)
-    paints = canvas.draw_markings(world.markings)
+    colors = np.array([lit(paint, weather, bright) for paint in contents.paints], np.float32)
+    paints = canvas.draw_markings(contents.markings)
     texture = ground_texture(view, top, pavement)
     painted = np.flatnonzero(canvas.labels[top:])
     ground = image[top:].reshape(-1, 3)

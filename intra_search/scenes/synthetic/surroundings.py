@@ -17,7 +17,7 @@ _LIT_WINDOW: Color = (235, 195, 120)
 
 
 def sample_surroundings(chance: Chance, road: Road, weather: Weather, side_street: Span | None) -> list[Thing]:
-    """Both roadsides, clear where a street joins. What stands in a bend hides the road behind it, as it would."""
+    """Things on both sides of the road, none where a side street joins. In a bend they hide the road behind them."""
     things: list[Thing] = []
     for side in (-1.0, 1.0):
         edge = (road.right if side > 0 else -road.left) + road.margin
@@ -66,7 +66,7 @@ def _house(chance: Chance, s: float, length: float, height: float, side: float, 
     for pier in range(1, int(length / 4.0)):
         at = s + pier * 4.0
         faces.append(Face(along(near, at - 0.5, at + 0.5, 0.4, height - 0.3), shaded(wall, weather, s, 0.95)))
-    # The far end decides: a car beside a long house is nearer than most of it.
+    # The distance of the far end: a car beside a long house is nearer than most of the house.
     return Thing(s + length, faces)
 
 
@@ -114,7 +114,7 @@ def _lamp_posts(chance: Chance, side: float, edge: float, weather: Weather) -> l
 
 
 def _rail(t: float, weather: Weather) -> list[Thing]:
-    """A steel band in pieces that follow the bend."""
+    """A guard rail of steel, in straight pieces that follow the road's bend."""
     stations = (2.5, 5.0, 8.0, 12.0, 17.0, 23.0, 30.0, 40.0, 52.0, 66.0, 82.0, FARTHEST)
     things = []
     for start, end in pairwise(stations):

@@ -1,4 +1,4 @@
-"""Noise that repeats without a seam, made once per process from fixed seeds."""
+"""Noise made once per process from fixed seeds; the ground tile repeats without a visible seam."""
 
 from functools import cache
 
@@ -14,7 +14,7 @@ GROUND_SCALE = 22.0
 
 
 def _smooth_noise(seed: int, size: int, exponent: float, cutoff: float) -> NDArray[np.float32]:
-    """(size, size) noise of deviation 1 with amplitudes falling as frequency ** -exponent above `cutoff` cycles."""
+    """(size, size): noise of deviation 1, whose amplitude falls as frequency ** -exponent above `cutoff` cycles."""
     white = np.random.default_rng(seed).standard_normal((size, size))
     rows, columns = np.fft.fftfreq(size) * size, np.fft.rfftfreq(size) * size
     frequency = np.hypot(rows[:, None], columns[None, :])
@@ -26,7 +26,7 @@ def _smooth_noise(seed: int, size: int, exponent: float, cutoff: float) -> NDArr
 
 @cache
 def ground_tile() -> Image:
-    """(512, 512, 3) uint8 around 128: grain of asphalt, large blotches, and wear of paint."""
+    """(512, 512, 3) uint8 around 128: grain of the asphalt, large blotches, and wear of paint."""
     grain = 0.6 * _smooth_noise(1, GROUND_SIZE, 0.3, 20.0) + 0.5 * _smooth_noise(2, GROUND_SIZE, 1.0, 4.0)
     blotches = _smooth_noise(3, GROUND_SIZE, 2.0, 3.0)
     wear = 0.75 * _smooth_noise(4, GROUND_SIZE, 1.1, 6.0) + 0.6 * _smooth_noise(5, GROUND_SIZE, 0.3, 10.0)
@@ -37,7 +37,7 @@ def ground_tile() -> Image:
 
 @cache
 def sensor_noise() -> Image:
-    """(4 M,) noise of deviation 16 around 128, read from any offset."""
+    """(2^22,): noise of deviation 16 around 128; each scene reads a part of it."""
     noise = np.random.default_rng(6).standard_normal(1 << 22, dtype=np.float32)
     stored: Image = np.clip(np.rint(128 + 16 * noise), 0, 255).astype(np.uint8)
     stored.setflags(write=False)

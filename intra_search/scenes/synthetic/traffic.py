@@ -26,14 +26,14 @@ class Vehicle(NamedTuple):
     width: float
     height: float
     waist: float
-    """Height of the lower body; equal to `height` for a box on wheels."""
+    """Height of the lower body; equal to `height` for a bus or lorry."""
     color: Color
     oncoming: bool
     lamps_on: bool
 
 
 def sample_traffic(chance: Chance, road: Road, weather: Weather) -> list[Vehicle]:
-    """Vehicles in the lanes, some standing on the right margin."""
+    """Vehicles in the lanes, and sometimes parked ones on the right margin."""
     vehicles: list[Vehicle] = []
     dark = weather.kind in ("night", "dusk", "rain")
     density = chance.uniform(0.0, 1.0) ** 2
@@ -90,7 +90,7 @@ def vehicle_shades(vehicles: list[Vehicle], weather: Weather) -> list[Shade]:
 
 
 def _side(vehicle: Vehicle, camera_t: float) -> float:
-    """-1 when its left side is seen, 1 for the right one."""
+    """The side that is seen: -1 left, 1 right."""
     return -1.0 if vehicle.t > camera_t else 1.0
 
 
@@ -143,7 +143,7 @@ def _cabin(vehicle: Vehicle, camera_t: float, weather: Weather) -> list[Face]:
 
 
 def _inset(corners: list[Corner], share: float) -> list[Corner]:
-    """The same polygon, smaller around its middle."""
+    """The same polygon, shrunk towards its middle."""
     middle = [sum(axis) / len(corners) for axis in zip(*corners, strict=True)]
     keep = 1 - share
     return [

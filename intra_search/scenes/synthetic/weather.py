@@ -1,4 +1,4 @@
-"""Light and weather of a scene, as numbers: what the sun, the sky and the lamps do to colours."""
+"""Light and weather of a scene: numbers that say how sun, sky and lamps change colours."""
 
 from typing import Literal, NamedTuple
 
@@ -17,17 +17,17 @@ class Weather(NamedTuple):
     sky_low: Color
     """Sky at the horizon; also the colour of haze."""
     ambient: Color
-    """Factors per channel that turn the colours of things into what they look like under this sky."""
+    """Factors per channel on the colours of things under this sky."""
     shadow: float
-    """Share of light that a shadow takes away."""
+    """Share of the light that a shadow takes away."""
     headlights: float
-    """Strength of the own lamps' cone."""
+    """Strength of the own headlights."""
     wet: float
-    """0 dry … 1 mirrors the sky."""
+    """0: dry, 1: the ground reflects the sky."""
     haze: float
-    """Share of haze on the road just below the horizon."""
+    """Share of haze just below the horizon."""
     noise: float
-    """Deviation of the camera's noise, in grey levels."""
+    """Standard deviation of the camera's noise, in grey levels."""
     exposure: float
 
 
@@ -55,6 +55,6 @@ def sample_weather(chance: Chance) -> Weather:
 
 
 def lit(color: Color, weather: Weather, factor: float = 1.0) -> Color:
-    """What a thing of a colour looks like under the sky of a scene."""
+    """How a colour looks under the sky of a scene."""
     red, green, blue = (min(255.0, value * light * factor) for value, light in zip(color, weather.ambient, strict=True))
     return red, green, blue

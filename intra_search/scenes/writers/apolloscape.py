@@ -7,13 +7,13 @@ from intra_search.scenes.writers.files import write_image, write_mask
 from intra_search.scenes.writers.order import DrawOrder
 
 SIZE = (427, 846)
-"""A quarter of the frames as they are often stored, without the 1000 highest rows: 1710 x 3384."""
+"""A quarter of the size in which frames are often stored: 1710 x 3384, without the upper 1000 rows."""
 _NUM_ROADS = 3
 
 
 def write_scene(out: Path, order: DrawOrder, index: int) -> None:
     """Image and mask of one scene."""
-    # Late, so that other layouts are drawn without it.
+    # Imported here, because other layouts do not need it.
     from intra_search.scenes.synthetic import draw_scene
 
     image, labels = draw_scene(order.seed, index, order.height, order.width)
@@ -28,4 +28,4 @@ def write_scene(out: Path, order: DrawOrder, index: int) -> None:
 
 
 def write_tables(out: Path, order: DrawOrder) -> None:
-    """Nothing: the layout has no lists."""
+    """Nothing to write: the layout has no lists."""

@@ -36,7 +36,7 @@ SCENARIOS: dict[str, Mood] = {
     "test7_cross.txt": Mood(paint=0.0),
     "test8_night.txt": Mood(light=0.3),
 }
-"""Split lists of the test frames, and how their scenes look. A crossing has no lanes, `noline` has no paint."""
+"""Scenario lists of the test frames, and how their scenes look. A crossing has no lanes, `noline` has no paint."""
 _PAINT_WIDTH = 0.15
 _PRESENT = ((1, 2, 3, 4), (1, 2, 3), (2, 3, 4), (2, 3))
 
@@ -51,7 +51,7 @@ class CulaneScene(NamedTuple):
 
 
 def draw_culane_scene(order: DrawOrder, index: int) -> CulaneScene:
-    """Scene number `index`; one of every nine is of each scenario."""
+    """Scene number `index`. Of every nine scenes, each has another scenario."""
     random = np.random.default_rng((order.seed, index))
     scenario = list(SCENARIOS)[index % len(SCENARIOS)]
     mood = SCENARIOS[scenario]
@@ -76,7 +76,7 @@ def write_scene(out: Path, order: DrawOrder, index: int) -> None:
 
 
 def write_tables(out: Path, order: DrawOrder) -> None:
-    """The lists, from the masks as written. A scenario without a test frame gets no list."""
+    """Writes the lists, from the masks that were written. A scenario without a test frame gets no list."""
     from PIL import Image
 
     lists: dict[Split, list[str]] = {"train": [], "val": [], "test": []}
@@ -100,7 +100,7 @@ def write_tables(out: Path, order: DrawOrder) -> None:
 
 
 def _points(camera: Camera, road: Road, number: int, size: tuple[int, int]) -> Lane:
-    """Points (N, 2) of one divider every ten rows, bottom first, as far as they lie near the frame."""
+    """Points (N, 2) of one divider, every ten rows from the bottom up, in the frame or a little beside it."""
     height, width = size
     points = []
     for row in range(height, int(camera.row(FARTHEST)), -ROW_STEP):

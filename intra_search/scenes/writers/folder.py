@@ -1,6 +1,6 @@
 """Drawn scenes as a plain folder: images/, masks/, classes.csv, groups.csv.
 
-classes.csv has no swap column: some arrows have no class for their mirror image, which that column cannot say.
+classes.csv has no swap column: for some arrows no class is their mirror image, and the column cannot express that.
 """
 
 import csv
@@ -16,7 +16,7 @@ SIZE = (160, 416)
 
 def write_scene(out: Path, order: DrawOrder, index: int) -> None:
     """Image and mask of one scene."""
-    # Late, so that other layouts are drawn without it.
+    # Imported here, because other layouts do not need it.
     from intra_search.scenes.synthetic import draw_scene
 
     image, labels = draw_scene(order.seed, index, order.height, order.width)

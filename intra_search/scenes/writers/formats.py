@@ -14,14 +14,14 @@ from intra_search.scenes.writers import apolloscape, culane, folder, llamas
 from intra_search.scenes.writers.order import LEAST_SCENES, DrawOrder
 
 RECORD = "drawn.json"
-"""Says that a folder was drawn, and how; only such a folder is ever replaced."""
+"""Marks a folder that was drawn, and says how. Only such folders may be replaced."""
 
 
 class Format(NamedTuple):
     """One layout."""
 
     size: tuple[int, int]
-    """Height and width where none are asked for."""
+    """Height and width by default."""
     fixed_size: bool
     write_scene: Callable[[Path, DrawOrder, int], None]
     write_tables: Callable[[Path, DrawOrder], None]
@@ -37,7 +37,7 @@ FORMATS = {
 
 
 def draw_order(name: str, count: int, seed: int, height: int | None, width: int | None) -> DrawOrder:
-    """What to draw in a format. Raises `SettingError` for an unknown one, too few scenes or a size it cannot have."""
+    """What to draw in a format. Raises `SettingError` for an unknown format, too few scenes or a wrong size."""
     if name not in FORMATS:
         raise SettingError("--format", "unknown format", repr(name), f"known: {', '.join(FORMATS)}")
     if count < LEAST_SCENES:
@@ -55,10 +55,10 @@ def draw_order(name: str, count: int, seed: int, height: int | None, width: int 
 def draw_data_set(
     out: Path, name: str, order: DrawOrder, *, overwrite: bool = False, progress: Callable[[int], None] | None = None
 ) -> None:
-    """Draws a data set into a folder that is not there yet; it appears when all of it is drawn.
+    """Draws a data set into a new folder, which appears when everything is drawn.
 
-    With `overwrite`, a folder that was drawn earlier is replaced. Raises `StorageError` for any other folder that holds
-    something, and where nothing can be written. `progress(done)` is called after each scene."""
+    With `overwrite`, a folder that was drawn earlier is replaced. Raises `StorageError` for any other folder that is
+    not empty, and when nothing can be written. `progress(done)` is called after each scene."""
     out = out.absolute()
     try:
         _check_free(out, overwrite)
@@ -94,7 +94,7 @@ def _draw(out: Path, name: str, order: DrawOrder, progress: Callable[[int], None
 
 def _check_free(out: Path, overwrite: bool) -> None:
     if Path.cwd().is_relative_to(out.resolve()):
-        # Another folder takes its place, and who stands in the old one would see nothing.
+        # The folder is replaced by another one; a shell in the old one would see nothing.
         rule, remedy = "must not be the folder you are in", "name a folder in it, or one elsewhere"
         raise StorageError(str(out), rule, "the current folder or one above", remedy)
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):

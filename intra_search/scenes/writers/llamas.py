@@ -1,7 +1,7 @@
 """Drawn scenes in LLAMAS' layout: JSON labels with markers in metres and pixels, images painted from the same markers.
 
-The official test labels are private, so there is no test folder: the drawn test scenes are `valid`, the others `train`,
-as the reader splits them.
+The official test labels are private, so there is no test folder: the drawn test scenes are in `valid`, all others in
+`train`, from which the reader makes the same split.
 """
 
 import json
@@ -16,7 +16,7 @@ from intra_search.scenes.writers.order import DrawOrder
 from intra_search.scenes.writers.road import Camera, Divider, Mood, Road, draw_ground, draw_road, paint_mood
 
 SIZE = LLAMAS_SIZE[::-1]
-"""The only one: label masks are drawn at the data set's own size."""
+"""The only possible size: label masks are drawn at the data set's own size."""
 CAMERA = Camera(focal=1490.0, center=638.0, horizon=376.0, height=1.6)
 _NAMES = {1: "l1", 2: "l0", 3: "r0", 4: "r1"}
 _PRESENT = ((1, 2, 3, 4), (1, 2, 3, 4), (1, 2, 3), (2, 3, 4), (2, 3))
@@ -24,10 +24,10 @@ _MOODS = (Mood(), Mood(light=0.8), Mood(light=1.15), Mood(shadows=True), Mood(ca
 
 
 def write_scene(out: Path, order: DrawOrder, index: int) -> None:
-    """Label and image of one scene; the image shows the label as the reader understands it."""
+    """Label and image of one scene; the image's markers are drawn by the function that the reader uses."""
     random = np.random.default_rng((order.seed, index))
     road = draw_road(random, _PRESENT[int(random.integers(len(_PRESENT)))], bend=0.001)
-    # Dashes alone, as the data set labels them; a solid line would be one endless marker.
+    # Only dashes, since the data set labels dashes; a solid line would be one endless marker.
     road = road._replace(dividers=tuple(divider._replace(dashed=True) for divider in road.dividers))
     folder = "valid" if order.split(index) == "test" else "train"
     place = f"{folder}/drive-{order.recording(index):03d}"
@@ -44,7 +44,7 @@ def write_scene(out: Path, order: DrawOrder, index: int) -> None:
 
 
 def write_tables(out: Path, order: DrawOrder) -> None:
-    """Nothing: the layout has no lists."""
+    """Nothing to write: the layout has no lists."""
 
 
 def _label(road: Road, stamp: str) -> dict[str, object]:
@@ -59,7 +59,7 @@ def _markers(road: Road, divider: Divider) -> list[dict[str, object]]:
         marker: dict[str, object] = {"lane_marker_id": str(number)}
         for end, z in (("start", near), ("end", far)):
             x = road.x(divider, z)
-            # Numbers as text, as the official files have them.
+            # Numbers as text, as in the official files.
             marker[f"world_{end}"] = {"x": f"{x:.4f}", "y": f"{CAMERA.height:.4f}", "z": f"{z:.4f}"}
             marker[f"pixel_{end}"] = {"x": str(int(CAMERA.column(x, z))), "y": str(int(CAMERA.row(z)))}
         markers.append(marker)

@@ -1,4 +1,4 @@
-"""What is asked of a writer, and how scenes are dealt to recordings and splits; the same for every layout."""
+"""What a writer shall draw, and which recording and split each scene belongs to; the same for every layout."""
 
 from math import ceil
 from typing import NamedTuple
@@ -13,7 +13,7 @@ _HELD_BACK = 0.2  # share of the recordings in val, and again in test
 
 
 class DrawOrder(NamedTuple):
-    """Scenes 0 … num_scenes - 1, each a function of (seed, its number, height, width) alone."""
+    """Scenes 0 … num_scenes - 1. Each depends on (seed, its number, height, width) alone."""
 
     num_scenes: int
     seed: int
@@ -22,15 +22,15 @@ class DrawOrder(NamedTuple):
 
     @property
     def num_recordings(self) -> int:
-        """At least five, as far as there are scenes, so that groups can be dealt to splits; of at most 50 scenes."""
+        """At least five (or one per scene), so that every split can get some; each has at most 50 scenes."""
         return min(self.num_scenes, max(_LEAST_RECORDINGS, ceil(self.num_scenes / _LONGEST_RECORDING)))
 
     def recording(self, index: int) -> int:
-        """Recording 0, 1, … of a scene: runs of neighbours."""
+        """Number of the recording of a scene. Neighbouring scenes are in one recording."""
         return index * self.num_recordings // self.num_scenes
 
     def split(self, index: int) -> Split:
-        """For layouts that store their split: the last fifth of the recordings is test, the fifth before it val."""
+        """For layouts with a split: the last fifth of the recordings is test, the fifth before it is val."""
         held_back = max(1, round(_HELD_BACK * self.num_recordings))
         from_end = self.num_recordings - self.recording(index)
         return "test" if from_end <= held_back else "val" if from_end <= 2 * held_back else "train"

@@ -1,6 +1,6 @@
-"""A flat road with lane dividers, seen by a level camera: what the lane benchmarks' drawn scenes are made of.
+"""A flat road with lane dividers, seen by a level camera: the drawn scenes of the lane benchmarks.
 
-Lengths are metres: x to the right of the camera, z forward. Every picture is drawn from its generator alone.
+Lengths are metres: x to the right of the camera, z forward. Every picture depends on its random generator alone.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ Image = NDArray[np.uint8]
 LANE_WIDTH = 3.5
 DASH, GAP = 3.0, 9.0
 NEAREST, FARTHEST = 4.0, 70.0
-"""Where paint and labels begin and end."""
+"""Distances where paint and labels begin and end."""
 _SHIFT = 4  # fractional bits of a drawn point
 
 
@@ -47,19 +47,19 @@ class Divider(NamedTuple):
     label: int
     """Class 1..4 from far left to far right; 0 for farther ones."""
     offset: float
-    """Metres to the right of the camera, at its feet."""
+    """Metres to the right of the camera, at z = 0."""
     dashed: bool
     phase: float
     """Distance of the first dash in metres."""
 
     def dashes(self) -> list[tuple[float, float]]:
-        """Painted stretches as (start, end) distances, nearest first; a solid line is one after the other."""
+        """Painted pieces as (start, end) distances, nearest first; in a solid line they follow without gaps."""
         step = DASH + GAP if self.dashed else DASH
         return [(start, start + DASH) for start in np.arange(self.phase, FARTHEST, step).tolist()]
 
 
 class Road(NamedTuple):
-    """Dividers that run side by side along a parabola."""
+    """Dividers that run side by side on parabolas."""
 
     dividers: tuple[Divider, ...]
     heading: float
@@ -72,7 +72,7 @@ class Road(NamedTuple):
 
 
 class Mood(NamedTuple):
-    """What makes a scene hard."""
+    """What makes a scene difficult."""
 
     light: float = 1.0
     glare: bool = False
@@ -83,7 +83,7 @@ class Mood(NamedTuple):
 
 
 def draw_road(random: np.random.Generator, labels: tuple[int, ...], bend: float) -> Road:
-    """A road with dividers of these classes (1..4), each dashed or solid; `bend` is the largest, either way."""
+    """A road with dividers of these classes (1..4), each dashed or solid; `bend` is its largest bend to either side."""
     shift = random.uniform(-0.5, 0.5)
     phases = random.uniform(NEAREST, NEAREST + DASH, len(labels)).tolist()
     dividers = [
@@ -146,6 +146,6 @@ def paint_mood(random: np.random.Generator, image: Image, camera: Camera, mood: 
 
 
 def _fixed(points: NDArray[np.float64]) -> NDArray[np.int32]:
-    """Points in OpenCV's fixed-point pixels, pulled back to where it can draw."""
+    """Points in OpenCV's fixed-point pixels, limited to coordinates that it can draw."""
     pixels: NDArray[np.int32] = np.rint(points.clip(-(2**14), 2**14) * 2**_SHIFT).astype(np.int32)
     return pixels

@@ -1,10 +1,11 @@
-"""Cells of a batch that lie in the same regions, numbered: the partition over which sums are taken once.
+"""Fragments: the sets of cells into which the borders of the regions cut an image. Sums are taken over each once.
 
-Regions overlap, because they are grown, so sums over regions would visit a cell once per region, or multiply by mostly
-zero masks. Groups do not overlap, there are few of them on road scenes, and each may be shifted by its own mean.
+Regions overlap, because they are grown. Summing region by region would visit a cell once per region, or multiply by
+masks that are mostly zero. Fragments do not overlap, and road scenes have few. Each can be shifted by its own mean.
 """
 
-# B images, K classes, S words of 24 classes, N = h w cells per image, G groups, P pairs (group, region that holds it)
+# B images, K classes, S words of 24 classes, N = h w cells per image, M = B N cells of the batch, F fragments,
+# P pairs (fragment, region that holds it)
 
 from typing import NamedTuple
 
@@ -13,41 +14,41 @@ from torch import Tensor
 
 CLASSES_PER_WORD = 24  # sums of distinct powers of two below 2^24 are exact in float32
 CELLS_PER_BLOCK = 2048
-"""Groups end at blocks of so many cells in scan order, so that no float32 sum runs over more: about 1e-6 each."""
+"""A fragment never spans two blocks of this many cells in scan order: so no float32 sum has more terms (error 1e-6)."""
 
 
-class CellGroups(NamedTuple):
-    """A partition of the B N cells of a batch, in image and scan order."""
+class Fragments(NamedTuple):
+    """Every cell of a batch (image after image, in scan order) lies in exactly one fragment."""
 
-    group_of_cell: Tensor
-    """(B N,) int64, 0 .. G-1."""
+    fragment_of_cell: Tensor
+    """(B N,) int64, 0 .. F-1."""
     num_cells: Tensor
-    """(G,) float32."""
-    pair_group: Tensor
-    """(P,) int64: the group of each pair."""
+    """(F,) float32: cells of each fragment."""
+    pair_fragment: Tensor
+    """(P,) int64: the fragment of each pair."""
     pair_region: Tensor
     """(P,) int64: the region of each pair, image * K + class."""
 
 
-def group_cells(masks_BKN: Tensor) -> CellGroups:
-    """Groups the cells of hard masks (0 or 1) by the set of regions they lie in. Synchronises with the device."""
+def fragments_of(masks_BKN: Tensor) -> Fragments:
+    """Cells with the same regions share a fragment. Masks are 0 or 1. Waits for the device."""
     num_images, num_classes, num_cells = masks_BKN.shape
     words_SM = _membership_words(masks_BKN)
     cell_M = torch.arange(num_images * num_cells, device=masks_BKN.device)
     # Blocks do not cross images: the image number is part of the first key.
     blocks_per_image = -(-num_cells // CELLS_PER_BLOCK)
     key_M = cell_M // num_cells * blocks_per_image + cell_M % num_cells // CELLS_PER_BLOCK
-    # Runs of equal cells in scan order first: they are found without sorting, and few are left to be sorted.
+    # First join neighbours in scan order that are equal: that needs no sorting, and leaves few runs to sort.
     run_of_cell_M = _numbered(key_M, words_SM, runs=True)
     first_cell = _first_of_each(run_of_cell_M)
-    group_of_run = _numbered(key_M[first_cell], words_SM[:, first_cell], runs=False)
-    group_of_cell_M = group_of_run[run_of_cell_M]
-    num_groups = int(group_of_run.max()) + 1
-    sample = cell_M.new_empty(num_groups).scatter_(0, group_of_run, first_cell)
+    fragment_of_run = _numbered(key_M[first_cell], words_SM[:, first_cell], runs=False)
+    fragment_of_cell_M = fragment_of_run[run_of_cell_M]
+    num_fragments = int(fragment_of_run.max()) + 1
+    sample = cell_M.new_empty(num_fragments).scatter_(0, fragment_of_run, first_cell)
     image, cell = sample // num_cells, sample % num_cells
-    pair_group, pair_class = masks_BKN[image, :, cell].nonzero(as_tuple=True)
-    counts = torch.bincount(group_of_cell_M, minlength=num_groups).float()
-    return CellGroups(group_of_cell_M, counts, pair_group, image[pair_group] * num_classes + pair_class)
+    pair_fragment, pair_class = masks_BKN[image, :, cell].nonzero(as_tuple=True)
+    counts = torch.bincount(fragment_of_cell_M, minlength=num_fragments).float()
+    return Fragments(fragment_of_cell_M, counts, pair_fragment, image[pair_fragment] * num_classes + pair_class)
 
 
 def _membership_words(masks_BKN: Tensor) -> Tensor:
@@ -61,7 +62,7 @@ def _membership_words(masks_BKN: Tensor) -> Tensor:
 
 
 def _numbered(key_M: Tensor, words_SM: Tensor, *, runs: bool) -> Tensor:
-    """Numbers 0, 1, ... for equal (key, words), or for runs of them; a word at a time, so that keys fit 63 bits."""
+    """Numbers (0, 1, ...) of distinct (key, words), or of runs of equal ones. A word at a time, so keys fit 63 bits."""
     unique = torch.unique_consecutive if runs else torch.unique
     for word_M in words_SM:
         _, key_M = unique((key_M << CLASSES_PER_WORD) | word_M, return_inverse=True)
