@@ -9,7 +9,7 @@ import pytest
 import intra_search
 from intra_search.errors import IntraSearchError, StorageError
 
-KINDS = [IntraSearchError, *IntraSearchError.__subclasses__()]
+KINDS: list[type[IntraSearchError]] = [IntraSearchError, *IntraSearchError.__subclasses__()]
 
 
 def test_errors_of_ours_are_defined_in_one_place() -> None:

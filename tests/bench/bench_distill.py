@@ -118,7 +118,7 @@ def measure(shape: Shape, name: str, channels_last: bool) -> dict[str, float]:
     # Linux only: 5 resets the peak, so that what made the inputs does not count.
     Path("/proc/self/clear_refs").write_text("5")
     before = peak_bytes()
-    seconds = []
+    seconds: list[float] = []
     until = time.perf_counter() + 5
     while len(seconds) < 3 or (time.perf_counter() < until and len(seconds) < 20):
         started = time.process_time()

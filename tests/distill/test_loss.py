@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from intra_search.config.settings import StudySettings, with_overrides
-from intra_search.distill.loss import TERMS, StudentLoss, StudentLossResult, cross_entropy, needs_of
+from intra_search.distill.loss import StudentLoss, StudentLossResult, cross_entropy, needs_of
 from intra_search.distill.needs import GraphNeed, MapNeed, RegionForm, teacher_answers
+from intra_search.distill.terms.table import TERMS
 from intra_search.errors import SettingError
 from intra_search.networks import NetworkOutput
 
@@ -55,7 +56,8 @@ def draw_labels() -> Tensor:
 
 def run(student_loss: StudentLoss, student: NetworkOutput, teacher: NetworkOutput, labels: Tensor) -> StudentLossResult:
     answers = teacher_answers(student_loss.needs(), teacher, labels, 4)
-    return student_loss(student, labels, answers, all_reduce=identity, world_size=1)
+    result: StudentLossResult = student_loss(student, labels, answers, all_reduce=identity, world_size=1)
+    return result
 
 
 def test_cross_entropy_by_hand() -> None:
@@ -111,7 +113,10 @@ def test_two_workers_equal_one() -> None:
     student_loss = build()
     teacher, labels = output(2), draw_labels()
     student = output(1)
-    leaves = [tensor.requires_grad_() for tensor in (student.logits, *map(student.features.get, ("block2", "block3")))]
+    leaves = [
+        tensor.requires_grad_()
+        for tensor in (student.logits, *(student.features[name] for name in ("block2", "block3")))
+    ]
     whole = run(student_loss, student, teacher, labels)
     expected = torch.autograd.grad(whole.loss, leaves)
 
@@ -125,7 +130,10 @@ def test_two_workers_equal_one() -> None:
 
     def share(where: slice, all_reduce: Any) -> StudentLossResult:
         own = {key: value[where] for key, value in answers.items()}
-        return student_loss(part(student, where), labels[where], own, all_reduce=all_reduce, world_size=2)
+        result: StudentLossResult = student_loss(
+            part(student, where), labels[where], own, all_reduce=all_reduce, world_size=2
+        )
+        return result
 
     for where in slices:
         share(where, record)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from intra_search.distill.functional import region_moments, region_presence
+from intra_search.distill.moments import Variant
 from intra_search.errors import SettingError
 
 ORDERS = (1, 2, 3, 4, 5, 6)
@@ -183,7 +184,7 @@ def oracle_of_variants(features: Tensor, masks: Tensor, order: int, variant: str
 
 @pytest.mark.parametrize("variant", ["variance", "literal", "sketch"])
 @pytest.mark.parametrize("soft", [False, True])
-def test_variants_against_their_formulas(variant: str, soft: bool) -> None:
+def test_variants_against_their_formulas(variant: Variant, soft: bool) -> None:
     features, masks = draw(0) + 0.5, draw_masks(1).double()
     if soft:
         masks = masks * draw(5, masks.shape).abs().clamp(0.05, 1)
@@ -215,4 +216,4 @@ def test_soft_weights_of_the_textbook() -> None:
 
 def test_unknown_variant_is_named() -> None:
     with pytest.raises(SettingError, match="variant: must be one of textbook, variance, literal, sketch"):
-        region_moments(draw(0), draw_masks(1), (1,), variant="paper")
+        region_moments(draw(0), draw_masks(1), (1,), variant="paper")  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from intra_search.config.settings import DistillSettings, StudySettings, with_overrides
-from intra_search.distill.term import Term, TermContext
+from intra_search.distill.term import Term, TermContext, TermResult
 from intra_search.distill.terms.table import TERMS
 from intra_search.networks import NetworkOutput
 
@@ -168,10 +168,10 @@ def affinity(case: Case) -> float:
                     [moment(net, members(labels, k, size_of(net), options.kernel_size), order) for k in range(K)]
                     for net in (own, target)
                 ]
-                present = [k for k in range(K) if moments[0][k] is not None and moments[1][k] is not None]
-                for k in present:
-                    for m in present:
-                        gaps.append((cosine(moments[0][k], moments[0][m]) - cosine(moments[1][k], moments[1][m])) ** 2)
+                present = [(s, t) for s, t in zip(*moments, strict=True) if s is not None and t is not None]
+                for s, t in present:
+                    for other_s, other_t in present:
+                        gaps.append((cosine(s, other_s) - cosine(t, other_t)) ** 2)
             images += [mean(gaps)] if gaps else []
         total += weight * (mean(images) if images else 0.0)
     return total
@@ -437,7 +437,8 @@ def dks(case: Case) -> float:
 
     blocks = case.settings.dks.blocks
     size = min((size_of(case.student.features[block][0]) for block in blocks), key=math.prod)
-    synergy, supervision = [], [[] for _ in blocks]
+    synergy: list[float] = []
+    supervision: list[list[float]] = [[] for _ in blocks]
     for image, labels in enumerate(case.labels):
         own, still = (
             [network.logits[image], *(side(network, parameters, index, image) for index in range(len(blocks)))]
@@ -560,11 +561,11 @@ class Trial:
         return {key: leaves[key] for key in self.student}, {key: leaves[key] for key in self.parameters}
 
     def term_value(self, student: dict[str, Tensor], parameters: dict[str, Tensor]) -> Tensor:
-        answers = {}
+        answers: dict[str, Tensor] = {}
         for need in self.term.needs_of(self.settings):  # `teacher_answers` would round to float32
             answers |= need.answer([need], output_of(self.teacher), self.labels, K)
-        sums, counts = functional_call(self.term, parameters, (output_of(student), answers, self.labels))
-        return (sums / counts.clamp_min(1)).sum()
+        result: TermResult = functional_call(self.term, parameters, (output_of(student), answers, self.labels))
+        return (result.sums / result.counts.clamp_min(1)).sum()
 
     def oracle_value(self, student: dict[str, Tensor], parameters: dict[str, Tensor]) -> float:
         own, still = (

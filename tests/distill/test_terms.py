@@ -13,9 +13,10 @@ from torch.func import functional_call
 from torch.testing import assert_close
 
 from intra_search.config.settings import DistillSettings, StudySettings, with_overrides
-from intra_search.distill.loss import TERMS, needs_of
+from intra_search.distill.loss import needs_of
 from intra_search.distill.needs import teacher_answers
-from intra_search.distill.term import RelationTerm, Term, TermContext
+from intra_search.distill.term import RelationTerm, Term, TermContext, TermResult
+from intra_search.distill.terms.table import TERMS
 from intra_search.errors import KnowledgeError, SettingError
 from intra_search.networks import NetworkOutput
 
@@ -83,10 +84,10 @@ def value_of(
     term: Term, student: NetworkOutput, teacher: NetworkOutput, labels: Tensor, num_classes: int = NUM_CLASSES
 ) -> Tensor:
     answers = teacher_answers(term.needs_of(term.settings), teacher, labels, num_classes)
-    sums, counts = term(student, answers, labels)
-    assert sums.shape == counts.shape == (len(sums),)
-    assert not counts.requires_grad
-    return (sums / counts.clamp_min(1)).sum()
+    result: TermResult = term(student, answers, labels)
+    assert result.sums.shape == result.counts.shape == (len(result.sums),)
+    assert not result.counts.requires_grad
+    return (result.sums / result.counts.clamp_min(1)).sum()
 
 
 def gradients(value: Tensor, network: NetworkOutput) -> list[Tensor]:
@@ -122,8 +123,8 @@ def test_gradcheck(name: str) -> None:
     def value(logits: Tensor, *leaves: Tensor) -> Tensor:
         own = NetworkOutput(logits, dict(zip(features, leaves, strict=False)))
         weights = dict(zip(parameters, leaves[len(features) :], strict=True))
-        sums, counts = functional_call(term, weights, (own, answers, labels))
-        return (sums / counts.clamp_min(1)).sum()
+        result: TermResult = functional_call(term, weights, (own, answers, labels))
+        return (result.sums / result.counts.clamp_min(1)).sum()
 
     inputs = (student.logits, *student.features.values(), *parameters.values())
     with held(term, value, inputs):
@@ -141,7 +142,8 @@ def held(term: Term, value: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -
     if gap is None:
         yield
         return
-    original, targets = getattr(module, gap), []
+    original: Callable[..., Tensor] = getattr(module, gap)
+    targets: list[Tensor] = []
 
     def recording(own: Tensor, target: Tensor, *rest: Any) -> Tensor:
         targets.append(target.detach())
@@ -247,7 +249,7 @@ def test_extremes_stay_finite_under_autocast(name: str) -> None:
             }
             outputs.append(NetworkOutput((scale * wide.logits).detach().bfloat16().requires_grad_(), features))
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            value = value_of(term, *outputs, labels_of(batch=1))
+            value = value_of(term, outputs[0], outputs[1], labels_of(batch=1))
         assert value.dtype == (torch.float64 if "literal" in name else torch.float32)
         assert value.isfinite()
         assert all(gradient.isfinite().all() for gradient in gradients(value, outputs[0]))
@@ -265,7 +267,7 @@ def test_few_and_many_classes_stay_finite(name: str, num_classes: int) -> None:
         logits = torch.randn(1, num_classes, 32, 48, generator=torch.Generator().manual_seed(seed)).requires_grad_()
         features = {key: value.detach().float().requires_grad_() for key, value in drawn.features.items()}
         outputs.append(NetworkOutput(logits, features))
-    value = value_of(term, *outputs, labels, num_classes)
+    value = value_of(term, outputs[0], outputs[1], labels, num_classes)
     assert value.isfinite()
     assert all(gradient.isfinite().all() for gradient in gradients(value, outputs[0]))
 
@@ -283,8 +285,8 @@ def test_order_of_classes_is_irrelevant(name: str) -> None:
         for classifier in getattr(term, "classifiers", []):
             classifier.weight.copy_(classifier.weight[order])
             classifier.bias.copy_(classifier.bias[order])
-    permuted = [NetworkOutput(network.logits[:, order], network.features) for network in (student, teacher)]
-    assert_close(value_of(term, *permuted, renamed[labels]), value)
+    student, teacher = (NetworkOutput(network.logits[:, order], network.features) for network in (student, teacher))
+    assert_close(value_of(term, student, teacher, renamed[labels]), value)
 
 
 @pytest.mark.parametrize("name", [name for name in (*TERMS, *VARIANTS) if needs_of(only(name))])
@@ -324,7 +326,7 @@ def test_ignored_pixels_and_features_under_them_are_irrelevant(name: str) -> Non
             ignored = (labels == 255)[:, :: STRIDES[key], :: STRIDES[key]].unsqueeze(1)
             features[key] = torch.where(ignored, 1e3, tensor)
         disturbed.append(NetworkOutput(network.logits, features))
-    assert_close(value_of(term, *disturbed, labels), value)
+    assert_close(value_of(term, disturbed[0], disturbed[1], labels), value)
 
 
 @pytest.mark.parametrize("name", sorted({*TERMS, *VARIANTS} - {"kd", "cwd", "dist", "sad", "dks"}))

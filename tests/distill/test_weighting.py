@@ -1,7 +1,7 @@
 """Weights over time, and in units of the task's gradient."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, cast
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def identity(tensor: Tensor) -> Tensor:
         ("cosine", [2, 1 + 2**-0.5, 1, 1 - 2**-0.5, 0]),
     ],
 )
-def test_schedules_by_hand(schedule: str, expected: list[float]) -> None:
+def test_schedules_by_hand(schedule: Literal["constant", "warmup", "cosine"], expected: list[float]) -> None:
     settings = KDSettings(weight=2.0, schedule=schedule, ramp=0.5)
     assert [scheduled_weight(settings, share / 4) for share in range(5)] == pytest.approx(expected)
 
@@ -52,17 +52,18 @@ class Case:
             settings.training,
             num_classes=K,
             ignored_class=False,
-            student_channels=self.student.feature_channels,
-            teacher_channels=self.teacher.feature_channels,
+            student_channels=cast(dict[str, int], self.student.feature_channels),
+            teacher_channels=cast(dict[str, int], self.teacher.feature_channels),
         )
         self.output: NetworkOutput = self.student(self.images)
 
     def step(self, progress: float = 0.0, all_reduce: Callable[[Tensor], Tensor] = identity) -> StudentLossResult:
         answers = teacher_answers(self.student_loss.needs(), self.teacher(self.images), self.labels, K)
         self.output = self.student(self.images)
-        return self.student_loss(
+        result: StudentLossResult = self.student_loss(
             self.output, self.labels, answers, all_reduce=all_reduce, world_size=1, progress=progress
         )
+        return result
 
 
 LAYERS = {"layers": [["block2", "block2"], ["block3", "block3"]], "attention.weight": 0.0}

@@ -272,7 +272,8 @@ def test_a_need_that_was_not_stored_is_named(storage: Storage) -> None:
 
 @pytest.mark.parametrize("name", ["teacher", "scenes", "views"])
 def test_a_store_of_something_else_is_refused_with_both_hashes(storage: Storage, name: str) -> None:
-    other = SOURCE._replace(**{name: "x" * 64})
+    changed: dict[str, Any] = {name: "x" * 64}
+    other = SOURCE._replace(**changed)
     own = SOURCE.hashes[name][:12]
     with pytest.raises(KnowledgeError) as caught:
         KnowledgeStore(storage, other).begin(lambda: Making(1, "off"))
@@ -325,7 +326,12 @@ def test_far_shards_are_copied_once_and_read(far: Storage, monkeypatch: pytest.M
     check_answers(opened(far, MAP), MAP)
     read: list[str] = []
     original = Storage.read_bytes
-    monkeypatch.setattr(Storage, "read_bytes", lambda self, path: (read.append(path), original(self, path))[1])
+
+    def noting(storage: Storage, path: str) -> bytes:
+        read.append(path)
+        return original(storage, path)
+
+    monkeypatch.setattr(Storage, "read_bytes", noting)
     monkeypatch.setattr(Storage, "fetch", lambda *_: pytest.fail("fetched again"))
     check_answers(opened(far, MAP), MAP)
     assert read == [f"manifest-{PART}.json", f"spec-{PART}.json"]

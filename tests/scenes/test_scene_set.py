@@ -130,7 +130,12 @@ def test_scenes_are_decoded_once_on_a_machine_and_not_beyond_the_room(
 ) -> None:
     loads: list[int] = []
     load = SceneSet.load
-    monkeypatch.setattr(SceneSet, "load", lambda self, index: (loads.append(index), load(self, index))[1])
+
+    def noting(scenes: SceneSet, index: int) -> Any:
+        loads.append(index)
+        return load(scenes, index)
+
+    monkeypatch.setattr(SceneSet, "load", noting)
     monkeypatch.setenv("INTRA_SEARCH_CACHE", str(tmp_path / "cache"))
     for _ in range(2):  # the second set, another process say, finds what the first one kept
         scenes = open_scenes(settings, "train")
