@@ -1,8 +1,8 @@
 """Time and memory of the affinity term, against a loop over classes and against one plain pass over the features.
 
-Run `python tests/bench/bench_distill.py`; it prints a table. Every row is measured in a process of its own, so that
-peak memory is its own, on one thread and in processor time, so that neighbours on the machine disturb little; times
-are the best of several steps.
+Run `python tests/bench/bench_distill.py`; it prints a table. Each row is measured in its own process (so the peak
+memory is its own), on one thread and in processor time (so other programs disturb little). Times are the best of
+several steps.
 Regions are taken from the labels once (their time is a row of its own): a training step shares them over layer pairs.
 """
 
@@ -59,7 +59,7 @@ def road_labels(shape: Shape) -> Tensor:
 
 
 def loop_over_classes(features: Tensor, masks: Tensor, orders: tuple[int, ...]) -> Tensor:
-    """What one writes down first: for every class, the formulas on the whole map."""
+    """The obvious implementation: for every class, the formulas on the whole map."""
     moments = []
     for k in range(masks.shape[1]):
         mask = masks[:, k : k + 1]

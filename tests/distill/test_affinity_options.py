@@ -76,7 +76,7 @@ def test_counted_absent_regions_dilute_the_average() -> None:
 
 
 def test_background_left_out_is_not_an_absent_region() -> None:
-    """Two present of three countable: 4 pairs of 9."""
+    """Two of the three foreground classes are present: 4 of 9 pairs."""
     excluded = value(kernel_size=1, background=False)
     assert_close(value(kernel_size=1, background=False, absent="counted"), excluded * 4 / 9)
 

@@ -296,7 +296,7 @@ def test_irg_transformation_by_hand() -> None:
 
 
 def test_neighbour_targets_are_crossed() -> None:
-    """A student whose shallow layer looks as the teacher's deep one, and the other way round, pays nothing."""
+    """The loss is 0 if the student's shallow layer equals the teacher's deep one, and the other way round."""
     shallow, deep = draw(0, B, 2, H, W), draw(1, B, 2, H, W)
     logits = draw(2, B, K, H, W)
     student = NetworkOutput(logits, {"block2": deep, "block3": shallow})
@@ -372,7 +372,7 @@ def test_dks_synergy_by_hand() -> None:
     assert (sums / counts).sum().item() == pytest.approx(math.log(2) + (learns + teaches) / 2)
 
 
-# What the terms make of these
+# The terms that are built from these functions
 
 
 @pytest.mark.parametrize(
@@ -392,7 +392,7 @@ def test_dks_synergy_by_hand() -> None:
     ],
 )
 def test_student_equal_to_teacher_costs_nothing(name: str, options: dict[str, Any]) -> None:
-    """Adapters of the identity; the pixel-wise part of SKD has the teacher's entropy left."""
+    """Adapters are set to the identity. SKD's pixel-wise part is off: it would leave the teacher's entropy."""
     network, term = draw_output(0), build(name, options)
     for weight in term.parameters():
         torch.nn.init.dirac_(weight)

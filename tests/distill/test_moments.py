@@ -96,7 +96,7 @@ def test_constant_features_have_no_spread(value: float) -> None:
 
 
 def test_regions_constant_at_different_values_have_no_spread() -> None:
-    """The shift is then far from each region's mean, and rounding must not pass for variance."""
+    """The value subtracted before summing is then far from each region's mean; rounding must not look like variance."""
     features = torch.tensor([0.1, 1e4, -333.3, 1e4]).view(1, 1, 1, 4).repeat(1, 2, 6, 1)
     masks = torch.zeros(1, 2, 6, 4)
     masks[:, 0, :, 0] = 1
@@ -105,7 +105,7 @@ def test_regions_constant_at_different_values_have_no_spread() -> None:
 
 
 def test_odd_orders_of_two_cells_are_exactly_zero() -> None:
-    """Rounding left there would be normalised by the cosine into a random direction."""
+    """The cosine would turn a rounding error into a random direction."""
     features = draw(0).requires_grad_()
     masks = torch.zeros(2, 1, 6, 7)
     masks[:, 0, 2, 3:5] = 1

@@ -1,8 +1,8 @@
 """Every term as a whole against a second implementation: loops over Python floats, written from the formulas.
 
 Compared are values and slopes: how a term changes along a random direction of logits, features and adapters. Layers
-differ in size and channels, pairs in weight, and some pixels are ignored. A term that teaches itself has targets
-without gradient: its oracle takes them from a student that is held still.
+differ in size and channels, pairs in weight, and some pixels are ignored. A self-distilling term detaches its
+targets: its oracle takes them from a copy of the student that stays fixed.
 """
 
 import math
@@ -56,7 +56,7 @@ class Case(NamedTuple):
             yield self.student.features[student_layer], self.teacher.features[teacher_layer], weight
 
     def convolved(self, features: list[Map], weights: str) -> list[Map]:
-        """By a 1x1 convolution without bias; as it is, if there is none."""
+        """After a 1x1 convolution without bias; unchanged if the term has none."""
         if weights not in self.parameters:
             return features
         matrix = [[tap[0][0] for tap in row] for row in self.parameters[weights]]
@@ -193,7 +193,7 @@ def members(labels: list[list[int]], own_class: int, size: tuple[int, int], kern
 
 
 def moment(features: Map, cells: list[int], order: int) -> Row | None:
-    """None for a region that does not have it."""
+    """None if the region has too few cells for this order."""
     if len(cells) < (1 if order == 1 else 2):
         return None
     result = []
@@ -205,14 +205,14 @@ def moment(features: Map, cells: list[int], order: int) -> Row | None:
         elif order == 2:
             result.append(variance)
         elif order % 2 and len(values) == 2:
-            result.append(0.0)  # exactly: what rounding leaves would be a direction to the cosine
+            result.append(0.0)  # exactly: the cosine would turn a rounding error into a direction
         else:
             result.append(mean([((value - mean(values)) / math.sqrt(variance)) ** order for value in values]))
     return result
 
 
 def energy(features: Map, size: tuple[int, int]) -> Row:
-    """Sum of squares over channels, brought to a size."""
+    """Sum of squares over channels, resized."""
     height, width = size_of(features)
     squares = [[math.fsum(channel[y][x] ** 2 for channel in features) for x in range(width)] for y in range(height)]
     return flat(bilinear(squares, size))
@@ -253,7 +253,7 @@ def strided(logits: Map, stride: int) -> Map:
 
 
 def probabilities(logits: Map, temperature: float) -> list[Row]:
-    """Over classes, at each cell."""
+    """Softmax over classes, at each cell."""
     return [softmax([value / temperature for value in cell]) for cell in at_cells(logits)]
 
 

@@ -78,7 +78,7 @@ def test_uint8_equals_int64_and_foreign_labels_belong_to_no_region() -> None:
     labels = random_labels(8, 8, 9, seed=0)
     expected = region_masks(labels, 5, 3, (4, 4))
     assert torch.equal(region_masks(labels.to(torch.uint8), 5, 3, (4, 4)), expected)
-    # Classes 5..8 do not exist: as if the pixel had no class, but it may still be grown over.
+    # Classes 5..8 do not exist: such a pixel has no class, but regions may grow over it.
     nobody = torch.where((labels >= 5) & (labels != 255), -1, labels)
     assert torch.equal(region_masks(nobody, 5, 3, (4, 4)), expected)
 

@@ -34,7 +34,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "skd of pairs": {"pixel_weight": 0.0, "nodes": 3},
     "irg with transformation": {"transformation_weight": 1.0},
 }
-"""Options that make another loss of a term, whose name comes first."""
+"""Options that change a term's formula; the first word is the term's name."""
 
 every_term = pytest.mark.parametrize("name", [*TERMS, *VARIANTS])
 
@@ -110,7 +110,7 @@ def test_gradient_reaches_the_student_only(name: str) -> None:
 
 @every_term
 def test_gradcheck(name: str) -> None:
-    """Of logits, features and adapters. Targets that a term takes from the student itself are held: see `held`."""
+    """For logits, features and adapters. Targets that a term takes from the student itself stay fixed: see `held`."""
     term = build(only(name), name)
     student, teacher, labels = (
         output(1, STUDENT_CHANNELS, batch=2),
@@ -133,9 +133,9 @@ def test_gradcheck(name: str) -> None:
 
 @contextmanager
 def held(term: Term, value: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Iterator[None]:
-    """Gives a term that teaches itself the targets of the given inputs, whatever it is called with afterwards.
+    """Fixes the targets of a self-distilling term to those of the given inputs, for all later calls.
 
-    Such targets are detached, so that the derivative of the value, which moves them, is not the gradient.
+    The term detaches its targets, so a numerical derivative, which moves them too, would differ from the gradient.
     """
     module = sys.modules[type(term).__module__]
     gap = {"sad": "attention_gap", "dks": "kd_gap"}.get(module.__name__.rpartition(".")[2])
@@ -163,7 +163,7 @@ def held(term: Term, value: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -
 
 @every_term
 def test_anchor_is_what_the_terms_gradient_passes(name: str) -> None:
-    """`balance` measures there."""
+    """`distill.balance` measures gradients at the anchor."""
     term = build(only(name), name)
     student, teacher = output(1, STUDENT_CHANNELS), output(2, TEACHER_CHANNELS)
     value = value_of(term, student, teacher, labels_of())
@@ -185,7 +185,7 @@ def test_batch_repetition_is_irrelevant(name: str) -> None:
     "name", [name for name in (*TERMS, *VARIANTS) if not issubclass(TERMS[term_of(name)], RelationTerm)]
 )
 def test_sums_and_counts_of_parts_add_up(name: str) -> None:
-    """What lets two workers equal one. Terms that relate images exchange them instead: `test_two_workers`."""
+    """So two workers equal one. Terms that relate images exchange them instead: `test_two_workers`."""
     term = build(only(name), name)
     student, teacher, labels = output(1, STUDENT_CHANNELS), output(2, TEACHER_CHANNELS), labels_of()
     answers = teacher_answers(term.needs_of(term.settings), teacher, labels, NUM_CLASSES)
@@ -274,7 +274,9 @@ def test_few_and_many_classes_stay_finite(name: str, num_classes: int) -> None:
 
 @every_term
 def test_order_of_classes_is_irrelevant(name: str) -> None:
-    options = {"affinity.background": True} if term_of(name) == "affinity" else {}  # else class 0 is another matter
+    options = (
+        {"affinity.background": True} if term_of(name) == "affinity" else {}
+    )  # otherwise class 0 is treated differently
     term = build(only(name, **options), name)
     student, teacher, labels = output(1, STUDENT_CHANNELS), output(2, TEACHER_CHANNELS), labels_of()
     value = value_of(term, student, teacher, labels)

@@ -42,7 +42,7 @@ class Step(nn.Module):
     def __init__(self, rank: int, world_size: int, variant: str) -> None:
         super().__init__()
         torch.manual_seed(0)
-        # In eval mode: BatchNorm over the global batch is another room's business.
+        # In eval mode: tests/distributed tests BatchNorm over the global batch.
         self.network = build_network("erfnet", K, width=0.25, blocks=(1, 1)).eval()
         overrides: dict[str, Any] = {f"distill.{name}.weight": 0.5 for name in TERMS}
         overrides |= {"distill.layers": [["block2", "block2"], ["block3", "block3"]]}

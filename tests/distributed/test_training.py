@@ -1,6 +1,6 @@
 """Two workers compute what one does: losses and weights over 20 steps, with unequal regions per worker.
 
-All is computed in float64: in float32 the order of summation, which must differ, grows to 1e-4 within 20 steps.
+Computed in float64: two workers sum in another order, and in float32 that difference grows to 1e-4 within 20 steps.
 """
 
 from pathlib import Path

@@ -124,7 +124,7 @@ def test_a_float32_answer_is_the_mapped_memory_and_the_file_stays_as_it_is(stora
     first[GRAPH.key].zero_()
     assert storage.read_bytes(shard_name(0, PART)) == before
     check_answers(opened(storage, GRAPH), GRAPH)
-    # Who writes to it nevertheless spoils no later batch unseen.
+    # If a caller writes to that memory all the same, the next read notices.
     with pytest.raises(KnowledgeError, match="another checksum in row 3"):
         reader.answers(1, 1)
 
@@ -294,7 +294,7 @@ def test_a_shard_of_another_store_or_another_place_is_refused(storage: Storage, 
 
 
 def test_a_shard_altered_inside_is_found_out(storage: Storage) -> None:
-    """Whatever byte is turned round: an error that names the file, or the same answers, but never others."""
+    """Whatever byte is inverted: an error that names the file, or the same answers, but never others."""
     name = shard_name(1, PART)
     whole = storage.read_bytes(name)
     rng = random.Random(0)
@@ -307,14 +307,14 @@ def test_a_shard_altered_inside_is_found_out(storage: Storage) -> None:
         try:
             check_answers(opened(storage, GRAPH, MAP), GRAPH, MAP)
         except KnowledgeError as error:
-            assert name in str(error)  # noqa: PT017 - padding and other rows may be turned round unseen
+            assert name in str(error)  # noqa: PT017 - inverted padding and other rows go unnoticed
             found_out += 1
     assert found_out > 20
 
 
 @pytest.fixture
 def far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
-    """Storage that cannot be mapped, and a place of its own for the copies."""
+    """Storage that cannot be memory-mapped, and a folder of its own for the local copies."""
     monkeypatch.setenv("INTRA_SEARCH_CACHE", str(tmp_path / "tmp"))
     storage = Storage(tmp_path)
     storage._fs, storage._root = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), "store"

@@ -157,7 +157,7 @@ def test_drawing_leaves_the_global_randomness_alone() -> None:
 
 
 def test_generators_differ_in_each_number_and_are_frozen() -> None:
-    """Frozen: stored knowledge was answered on these draws."""
+    """They must never change: stored knowledge was computed on views drawn from these numbers."""
     draws = {
         key: torch.rand(3, generator=view_generator(*key), dtype=torch.float64)
         for key in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0))
