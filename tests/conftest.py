@@ -12,8 +12,8 @@ from tests.object_storage import bucket as bucket
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on a Ray cluster run one after another in one process, since two clusters would fight over two cores, and
-    mostly wait, so that the others run beside them. Several commands each, they have more time than the others."""
+    """Runs the tests on a Ray cluster one after another in one process: two clusters would compete for two cores. They
+    mostly wait, so other tests run beside them. Each runs several commands, so each gets more time."""
     for item in items:
         if item.get_closest_marker("ray") is not None:
             item.add_marker(pytest.mark.xdist_group("ray"))

@@ -1,4 +1,4 @@
-"""A bucket on S3 as moto's server plays it on this machine."""
+"""A bucket on a local S3 server (moto)."""
 
 import socket
 import subprocess

@@ -1,36 +1,39 @@
 """The life of a trial: its states, what may follow each, and what others make of it (sampler, ranking, terminal)."""
 
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class TrialState(StrEnum):
     """Where a trial is in its life. The order is the one in which people are shown the states."""
 
-    rank: int
-    """Place of its trials in a ranking: full trainings first, then those stopped on the way."""
-    told: str
-    """Name of the state in `optuna.trial.TrialState` that the sampler is told."""
-    colour: str
-    """In the terminal."""
-
-    def __new__(cls, value: str, rank: int, told: str, colour: str) -> "TrialState":
-        state = str.__new__(cls, value)
-        state._value_ = value
-        state.rank, state.told, state.colour = rank, told, colour
-        return state
-
-    WAITING = "waiting", 2, "RUNNING", "dim"
+    WAITING = "waiting"
     """Has a point; no worker has begun, or its last one left."""
-    RUNNING = "running", 2, "RUNNING", "cyan"
+    RUNNING = "running"
     """Handed out to a worker by the newest driver, or by one that died."""
-    DONE = "done", 0, "COMPLETE", "green"
+    DONE = "done"
     """Trained to its last epoch."""
-    STOPPED = "stopped", 1, "PRUNED", "yellow"
+    STOPPED = "stopped"
     """Ended early, at a rung."""
-    FAILED = "failed", 3, "FAIL", "red"
+    FAILED = "failed"
     """Could not be trained; the record says why."""
-    INFEASIBLE = "infeasible", 4, "PRUNED", "magenta"
+    INFEASIBLE = "infeasible"
     """Breaks a limit that was known before training, so it is never trained."""
+
+    @property
+    def rank(self) -> int:
+        """Place of its trials in a ranking: full trainings first, then those stopped on the way."""
+        return _LIFE[self].rank
+
+    @property
+    def told(self) -> str:
+        """Name of the state in `optuna.trial.TrialState` that the sampler is told."""
+        return _LIFE[self].told
+
+    @property
+    def colour(self) -> str:
+        """In the terminal."""
+        return _LIFE[self].colour
 
     @property
     def is_live(self) -> bool:
@@ -40,7 +43,7 @@ class TrialState(StrEnum):
     @property
     def is_finished(self) -> bool:
         """Whether the trial was trained and has ended: done, stopped or failed."""
-        return self in (TrialState.DONE, TrialState.STOPPED, TrialState.FAILED)
+        return self in _ENDS
 
     @property
     def can_be_picked(self) -> bool:
@@ -49,16 +52,25 @@ class TrialState(StrEnum):
 
     def may_become(self, state: "TrialState") -> bool:
         """Whether `state` may follow. A running trial that is handed out again stays running."""
-        return state in _NEXT[self]
+        return state in _LIFE[self].followers
 
 
-_ENDS = {TrialState.DONE, TrialState.STOPPED, TrialState.FAILED}
-_NEXT: dict[TrialState, set[TrialState]] = {
-    # A waiting trial may hold a whole history (its driver died, or left, before it could record the end).
-    TrialState.WAITING: {TrialState.RUNNING, TrialState.INFEASIBLE, *_ENDS},
-    TrialState.RUNNING: {TrialState.RUNNING, TrialState.WAITING, *_ENDS},
-    TrialState.DONE: set(),
-    TrialState.STOPPED: set(),
-    TrialState.FAILED: set(),
-    TrialState.INFEASIBLE: set(),
+class _Stage(NamedTuple):
+    """One row of the table below; its columns are the properties of `TrialState`."""
+
+    rank: int
+    told: str
+    colour: str
+    followers: frozenset[TrialState] = frozenset()
+
+
+_ENDS = frozenset({TrialState.DONE, TrialState.STOPPED, TrialState.FAILED})
+_LIFE: dict[TrialState, _Stage] = {
+    # A waiting trial may hold a whole history: its driver died, or left, before it could record the end.
+    TrialState.WAITING: _Stage(2, "RUNNING", "dim", _ENDS | {TrialState.RUNNING, TrialState.INFEASIBLE}),
+    TrialState.RUNNING: _Stage(2, "RUNNING", "cyan", _ENDS | {TrialState.RUNNING, TrialState.WAITING}),
+    TrialState.DONE: _Stage(0, "COMPLETE", "green"),
+    TrialState.STOPPED: _Stage(1, "PRUNED", "yellow"),
+    TrialState.FAILED: _Stage(3, "FAIL", "red"),
+    TrialState.INFEASIBLE: _Stage(4, "PRUNED", "magenta"),
 }

@@ -1,8 +1,8 @@
 """Time and memory of the affinity term, against a loop over classes and against one plain pass over the features.
 
-Run `python tests/bench/bench_distill.py`; it prints a table. Every row is measured in a process of its own, so that
-peak memory is its own, on one thread and in processor time, so that neighbours on the machine disturb little; times
-are the best of several steps.
+Run `python tests/bench/bench_distill.py`; it prints a table. Each row is measured in its own process (so the peak
+memory is its own), on one thread and in processor time (so other programs disturb little). Times are the best of
+several steps.
 Regions are taken from the labels once (their time is a row of its own): a training step shares them over layer pairs.
 """
 
@@ -59,7 +59,7 @@ def road_labels(shape: Shape) -> Tensor:
 
 
 def loop_over_classes(features: Tensor, masks: Tensor, orders: tuple[int, ...]) -> Tensor:
-    """What one writes down first: for every class, the formulas on the whole map."""
+    """The obvious implementation: for every class, the formulas on the whole map."""
     moments = []
     for k in range(masks.shape[1]):
         mask = masks[:, k : k + 1]
@@ -118,7 +118,7 @@ def measure(shape: Shape, name: str, channels_last: bool) -> dict[str, float]:
     # Linux only: 5 resets the peak, so that what made the inputs does not count.
     Path("/proc/self/clear_refs").write_text("5")
     before = peak_bytes()
-    seconds = []
+    seconds: list[float] = []
     until = time.perf_counter() + 5
     while len(seconds) < 3 or (time.perf_counter() < until and len(seconds) < 20):
         started = time.process_time()

@@ -4,8 +4,8 @@
 
 At (a) ERFNet and PSPNet-ResNet-101 at 288 x 800 in batches of 4, and (b) the quickstart's networks and size. Steps
 include loading; epochs of the three kinds take turns, and the quickest of each counts, so a busy machine slows all.
-Networks are untrained: numbers do not change the time. Then the loader alone, bytes per view, and the bill of a search,
-worked out from the parts. Needs no data; about four minutes on two cores.
+Networks are untrained: numbers do not change the time. Then the loader alone, bytes per view, and the total cost of a
+search, computed from these parts. Needs no data; about four minutes on two cores.
 """
 
 import os
@@ -38,7 +38,7 @@ from intra_search.training.job import student_job
 from intra_search.training.loop import Training
 
 NUM_TRIALS, EPOCHS, NUM_SCENES, NUM_VIEWS = 32, 20, 1000, 2
-"""Of the search whose bill is worked out."""
+"""The search whose total cost is computed."""
 GOAL = 1.10
 """Step time on stored knowledge, as a multiple of the plain student's."""
 QUICKSTART = Path(__file__).parents[2] / "search_spaces/quickstart.toml"
@@ -50,7 +50,7 @@ class Case(NamedTuple):
     name: str
     settings: StudySettings
     threads: int
-    """Of torch."""
+    """Threads that torch may use."""
     rounds: int
     """Epochs of each kind; the live one has fewer where it is slow."""
     live_rounds: int
@@ -63,7 +63,7 @@ class Parts(NamedTuple):
     stored: float
     live: float
     reading: float
-    """Of a step on stored knowledge, what bringing the answers takes; the rest is the terms' own work."""
+    """Part of a step on stored knowledge: reading the answers. The rest is computing the terms."""
     extraction: float
 
 

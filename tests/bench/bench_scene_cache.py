@@ -36,7 +36,7 @@ def write_frames(root: Path, count: int) -> None:
 
 
 def views_per_second(settings: ScenesSettings) -> float:
-    """Of one epoch of training views, with the data set opened anew."""
+    """Speed of one epoch of training views, with the data set opened anew."""
     scenes = open_scenes(settings, "train")
     scenes.view(0, 0, 0)
     started = time.perf_counter()

@@ -113,6 +113,7 @@ def odd_size(mask: Path) -> None:
 
 def unknown_id(mask: Path) -> None:
     labels = cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE)
+    assert labels is not None
     labels[0, 0] = 77
     cv2.imwrite(str(mask), labels)
 

@@ -210,6 +210,7 @@ def test_apolloscape_bad_pairs(apolloscape: list[object], tmp_path: Path) -> Non
     label, prediction = (tmp_path / root / "Record001/Camera 5/002_bin.png" for root in ("labels", "predictions"))
     good = prediction.read_bytes()
     ids = cv2.imread(str(prediction), cv2.IMREAD_UNCHANGED)
+    assert ids is not None
     cv2.imwrite(str(prediction), ids[:-1])
     assert "must have the label's size" in _refusal(*apolloscape)
     cv2.imwrite(str(prediction), np.full_like(ids, 36))

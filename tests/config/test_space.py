@@ -131,7 +131,7 @@ def choice_domains(draw: st.DrawFn) -> ChoiceDomain:
 
 @st.composite
 def subset_domains(draw: st.DrawFn) -> SubsetDomain:
-    values = draw(st.lists(st.integers(0, 9), min_size=1, max_size=4, unique=True))
+    values: list[Scalar] = [*draw(st.lists(st.integers(0, 9), min_size=1, max_size=4, unique=True))]
     return SubsetDomain(kind="subset", values=values, min_size=draw(st.integers(0, len(values))))
 
 

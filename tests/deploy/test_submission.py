@@ -31,7 +31,7 @@ from intra_search.scenes.lane_files import read_lanes
 def _prediction(
     labels: np.ndarray, num_classes: int, cut: int = 0, size: tuple[int, int] | None = None, scale: float = 20.0
 ) -> Prediction:
-    """A network that is sure of `labels` (h, w)."""
+    """A network that predicts `labels` (h, w) with certainty."""
     logits = torch.nn.functional.one_hot(torch.from_numpy(labels).long(), num_classes).permute(2, 0, 1).float() * scale
     height, width = labels.shape
     return Prediction(logits, None, size or (height + cut, width), cut)

@@ -1,6 +1,6 @@
 """Every option of the affinity term: against the public functions, and by hand where it changes what is averaged."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -16,8 +16,10 @@ from intra_search.distill.functional import (
     region_moments,
     region_presence,
 )
+from intra_search.distill.moments import Variant
 from intra_search.distill.needs import teacher_answers
-from intra_search.distill.term import TermContext
+from intra_search.distill.regions import Resize
+from intra_search.distill.term import TermContext, TermResult
 from intra_search.distill.terms.affinity import AffinityTerm
 from intra_search.networks import NetworkOutput
 
@@ -43,21 +45,21 @@ def value(**options: Any) -> Tensor:
     student = NetworkOutput(draw(0, 2, K, 16, 24), {"block3": draw(1, 2, 3, 4, 6)})
     teacher = NetworkOutput(draw(0, 2, K, 16, 24), {"block5": draw(2, 2, 5, 4, 6)})
     answers = teacher_answers(term.needs_of(settings), teacher, draw_labels(), K)
-    sums, counts = term(student, answers, draw_labels())
-    return (sums / counts).sum()
+    result: TermResult = term(student, answers, draw_labels())
+    return (result.sums / result.counts).sum()
 
 
-@pytest.mark.parametrize("resize", ["max", "bilinear", "nearest"])
+@pytest.mark.parametrize("resize", get_args(Resize))
 @pytest.mark.parametrize("soft", [False, True])
-@pytest.mark.parametrize("variant", ["textbook", "variance", "literal", "sketch"])
+@pytest.mark.parametrize("variant", get_args(Variant))
 @pytest.mark.parametrize("background", [True, False])
-def test_options_reach_the_functions(resize: str, soft: bool, variant: str, background: bool) -> None:
+def test_options_reach_the_functions(resize: Resize, soft: bool, variant: Variant, background: bool) -> None:
     masks = region_masks(draw_labels(), K, 3, (4, 6), soft=soft, background=background, resize=resize)
-    graphs = [
+    student, teacher = (
         affinity_graph(region_moments(draw(seed, 2, channels, 4, 6), masks, (1, 3), variant=variant))
         for seed, channels in ((1, 3), (2, 5))
-    ]
-    expected = affinity_loss(*graphs, region_presence(masks, (1, 3)))
+    )
+    expected = affinity_loss(student, teacher, region_presence(masks, (1, 3)))
     found = value(
         resize=resize,
         masks="soft" if soft else "hard",
@@ -75,7 +77,7 @@ def test_counted_absent_regions_dilute_the_average() -> None:
 
 
 def test_background_left_out_is_not_an_absent_region() -> None:
-    """Two present of three countable: 4 pairs of 9."""
+    """Two of the three foreground classes are present: 4 of 9 pairs."""
     excluded = value(kernel_size=1, background=False)
     assert_close(value(kernel_size=1, background=False, absent="counted"), excluded * 4 / 9)
 
@@ -88,7 +90,7 @@ def test_orders_are_averaged() -> None:
 def test_every_option_asks_for_its_own_knowledge() -> None:
     """Two settings that would read different graphs must not share a key."""
     keys = set()
-    changes = [
+    changes: list[dict[str, Any]] = [
         {},
         {"kernel_size": 3},
         {"masks": "soft"},

@@ -22,9 +22,9 @@ def test_shares_add_up() -> None:
     logits = torch.randn(7, 4, generator=generator, dtype=torch.float64)
     flags = (torch.rand(7, 4, generator=generator) < 0.5).float()
     whole = existence_loss(logits, flags)
-    parts = [existence_loss(logits[rows], flags[rows]) for rows in (slice(0, 2), slice(2, 7))]
-    torch.testing.assert_close(sum(part.sums for part in parts), whole.sums)
-    assert sum(part.counts for part in parts).item() == whole.counts.item() == 28
+    first, second = (existence_loss(logits[rows], flags[rows]) for rows in (slice(0, 2), slice(2, 7)))
+    torch.testing.assert_close(first.sums + second.sums, whole.sums)
+    assert (first.counts + second.counts).item() == whole.counts.item() == 28
 
 
 def test_gradient_is_probability_minus_flag_and_stays_finite() -> None:

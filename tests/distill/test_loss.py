@@ -9,8 +9,9 @@ from torch.testing import assert_close
 
 from intra_search.config.parsing import with_overrides
 from intra_search.config.study import StudySettings
-from intra_search.distill.loss import TERMS, StudentLoss, StudentLossResult, cross_entropy, needs_of
+from intra_search.distill.loss import StudentLoss, StudentLossResult, cross_entropy, needs_of
 from intra_search.distill.needs import GraphNeed, MapNeed, RegionForm, teacher_answers
+from intra_search.distill.terms.table import TERMS
 from intra_search.distill.workers import ALONE, Workers
 from intra_search.errors import SettingError
 from intra_search.networks import NetworkOutput
@@ -53,7 +54,8 @@ def draw_labels() -> Tensor:
 
 def run(student_loss: StudentLoss, student: NetworkOutput, teacher: NetworkOutput, labels: Tensor) -> StudentLossResult:
     answers = teacher_answers(student_loss.needs(), teacher, labels, 4)
-    return student_loss(student, labels, answers, ALONE)
+    result: StudentLossResult = student_loss(student, labels, answers, ALONE)
+    return result
 
 
 def test_cross_entropy_by_hand() -> None:
@@ -109,7 +111,10 @@ def test_two_workers_equal_one() -> None:
     student_loss = build()
     teacher, labels = output(2), draw_labels()
     student = output(1)
-    leaves = [tensor.requires_grad_() for tensor in (student.logits, *map(student.features.get, ("block2", "block3")))]
+    leaves = [
+        tensor.requires_grad_()
+        for tensor in (student.logits, *(student.features[name] for name in ("block2", "block3")))
+    ]
     whole = run(student_loss, student, teacher, labels)
     expected = torch.autograd.grad(whole.loss, leaves)
 
@@ -124,7 +129,8 @@ def test_two_workers_equal_one() -> None:
     def share(rank: int, all_reduce: Any) -> StudentLossResult:
         where = slices[rank]
         own = {key: value[where] for key, value in answers.items()}
-        return student_loss(part(student, where), labels[where], own, Workers(rank, 2, all_reduce))
+        result: StudentLossResult = student_loss(part(student, where), labels[where], own, Workers(rank, 2, all_reduce))
+        return result
 
     for rank in range(2):
         share(rank, record)

@@ -1,6 +1,7 @@
 """The compared methods: values worked out by hand, and float64 oracles written from the formulas as explicit loops."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from intra_search.config.parsing import with_overrides
 from intra_search.config.study import StudySettings
 from intra_search.distill.attention import transfer_map
 from intra_search.distill.needs import teacher_answers
-from intra_search.distill.term import TermContext
+from intra_search.distill.term import Term, TermContext, TermResult
 from intra_search.distill.terms.at import at_gap
 from intra_search.distill.terms.cirkd import grid_embeddings, relation_gap
 from intra_search.distill.terms.cwd import cwd_gap
@@ -289,7 +290,7 @@ def test_irg_transformation_by_hand() -> None:
     relations = value(build("irg"), student, teacher, labels).item()
     squares = 2 * (9**2 + 16**2 + 1**2) / 9 * (9 / 52) ** 2
     assert relations == pytest.approx(squares)  # of the second layer
-    both = value(build("irg", **{"irg.transformation_weight": 3.0}), student, teacher, labels).item()
+    both = value(build("irg", {"irg.transformation_weight": 3.0}), student, teacher, labels).item()
     assert both - relations == pytest.approx(3 * squares)
 
 
@@ -297,7 +298,7 @@ def test_irg_transformation_by_hand() -> None:
 
 
 def test_neighbour_targets_are_crossed() -> None:
-    """A student whose shallow layer looks as the teacher's deep one, and the other way round, pays nothing."""
+    """The loss is 0 if the student's shallow layer equals the teacher's deep one, and the other way round."""
     shallow, deep = draw(0, B, 2, H, W), draw(1, B, 2, H, W)
     logits = draw(2, B, K, H, W)
     student = NetworkOutput(logits, {"block2": deep, "block3": shallow})
@@ -350,7 +351,7 @@ def test_sad_is_zero_for_equal_attention_and_teaches_the_shallower_block() -> No
 
 def test_dks_by_hand() -> None:
     """Side and main classifier say (1/2, 1/2) on one valid pixel: cross-entropy log 2, nothing to learn mutually."""
-    term = build("dks", num_classes=2, **{"dks.blocks": ["block2"]})
+    term = build("dks", {"dks.blocks": ["block2"]}, num_classes=2)
     for parameter in term.parameters():
         torch.nn.init.zeros_(parameter)
     student = NetworkOutput(
@@ -362,7 +363,7 @@ def test_dks_by_hand() -> None:
 
 def test_dks_synergy_by_hand() -> None:
     """The network says (3/4, 1/4), the side classifier (1/2, 1/2): beside log 2, the mean of KL either way."""
-    term = build("dks", num_classes=2, **{"dks.blocks": ["block2"]})
+    term = build("dks", {"dks.blocks": ["block2"]}, num_classes=2)
     for parameter in term.parameters():
         torch.nn.init.zeros_(parameter)
     logits = torch.tensor([math.log(3.0), 0.0]).double().view(1, 2, 1, 1)
@@ -373,7 +374,7 @@ def test_dks_synergy_by_hand() -> None:
     assert (sums / counts).sum().item() == pytest.approx(math.log(2) + (learns + teaches) / 2)
 
 
-# What the terms make of these
+# The terms that are built from these functions
 
 
 @pytest.mark.parametrize(
@@ -393,8 +394,8 @@ def test_dks_synergy_by_hand() -> None:
     ],
 )
 def test_student_equal_to_teacher_costs_nothing(name: str, options: dict[str, Any]) -> None:
-    """Adapters of the identity; the pixel-wise part of SKD has the teacher's entropy left."""
-    network, term = draw_output(0), build(name, **options)
+    """Adapters are set to the identity. SKD's pixel-wise part is off: it would leave the teacher's entropy."""
+    network, term = draw_output(0), build(name, options)
     for weight in term.parameters():
         torch.nn.init.dirac_(weight)
     assert value(term, network, network).item() == pytest.approx(0, abs=1e-6)
@@ -402,37 +403,39 @@ def test_student_equal_to_teacher_costs_nothing(name: str, options: dict[str, An
 
 def test_skd_weights_its_parts() -> None:
     student, teacher = draw_output(0), draw_output(1)
-    pixel = value(build("skd", **{"skd.pair_weight": 0.0}), student, teacher)
-    pair = value(build("skd", **{"skd.pixel_weight": 0.0}), student, teacher)
+    pixel = value(build("skd", {"skd.pair_weight": 0.0}), student, teacher)
+    pair = value(build("skd", {"skd.pixel_weight": 0.0}), student, teacher)
     assert_close(pixel, 10 * pixel_gap(student.logits, teacher.logits, 1.0).mean())
-    both = value(build("skd", **{"skd.pixel_weight": 5.0, "skd.pair_weight": 2.0}), student, teacher)
+    both = value(build("skd", {"skd.pixel_weight": 5.0, "skd.pair_weight": 2.0}), student, teacher)
     assert_close(both, pixel / 2 + 2 * pair)
 
 
 @pytest.mark.parametrize("name", ["kd", "cwd", "dist"])
 def test_stride_averages_the_logits_of_both(name: str) -> None:
     student, teacher = draw_output(0), draw_output(1)
-    pooled = [
+    pooled_student, pooled_teacher = (
         NetworkOutput(torch.nn.functional.avg_pool2d(network.logits, 2), network.features)
         for network in (student, teacher)
-    ]
-    assert_close(value(build(name, **{f"{name}.stride": 2}), student, teacher), value(build(name), *pooled))
+    )
+    strided = value(build(name, {f"{name}.stride": 2}), student, teacher)
+    assert_close(strided, value(build(name), pooled_student, pooled_teacher))
 
 
 @pytest.mark.parametrize("name", ["at", "ifvd", "cirkd", "irg", "attention", "affinity"])
 def test_layer_weights_scale_the_pairs(name: str) -> None:
     student, teacher = draw_output(0), draw_output(1)
     first, second, both = (
-        value(build(name, layer_weights=weights), student, teacher) for weights in ([1.0, 0.0], [0.0, 1.0], [2.0, 0.5])
+        value(build(name, {"layer_weights": weights}), student, teacher)
+        for weights in ([1.0, 0.0], [0.0, 1.0], [2.0, 0.5])
     )
     assert_close(both, 2 * first + 0.5 * second)
 
 
-def build(name: str, num_classes: int = K, **options: Any) -> torch.nn.Module:
+def build(name: str, options: Mapping[str, Any] | None = None, num_classes: int = K) -> Term:
     """A term on student layers block2, block3 and the teacher's of the same names, all at one size."""
-    overrides = {"distill.layers": [["block2", "block2"], ["block3", "block3"]]}
+    overrides: dict[str, Any] = {"distill.layers": [["block2", "block2"], ["block3", "block3"]]}
     overrides |= {"distill.sad.blocks": ["block2", "block3"], f"distill.{name}.weight": 1.0}
-    overrides |= {f"distill.{path}": option for path, option in options.items()}
+    overrides |= {f"distill.{path}": option for path, option in (options or {}).items()}
     settings: DistillSettings = with_overrides(StudySettings(), overrides).distill
     torch.manual_seed(0)
     channels = {"block2": 2, "block3": 2}
@@ -444,15 +447,13 @@ def draw_output(seed: int) -> NetworkOutput:
     return NetworkOutput(draw(seed, B, K, H, W), features)
 
 
-def value(
-    term: torch.nn.Module, student: NetworkOutput, teacher: NetworkOutput, labels: Tensor | None = None
-) -> Tensor:
+def value(term: Term, student: NetworkOutput, teacher: NetworkOutput, labels: Tensor | None = None) -> Tensor:
     if labels is None:
         labels = torch.randint(0, K, (B, H, W), generator=torch.Generator().manual_seed(0))
     answers = teacher_answers(term.needs_of(term.settings), teacher, labels, K)
-    sums, counts = term(
+    result: TermResult = term(
         student,
         {key: answer.double() if answer.is_floating_point() else answer for key, answer in answers.items()},
         labels,
     )
-    return (sums / counts.clamp_min(1)).sum()
+    return (result.sums / result.counts.clamp_min(1)).sum()

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from intra_search.distill.functional import region_moments, region_presence
+from intra_search.distill.moments import Variant
 from intra_search.errors import SettingError
 
 ORDERS = (1, 2, 3, 4, 5, 6)
@@ -95,7 +96,7 @@ def test_constant_features_have_no_spread(value: float) -> None:
 
 
 def test_regions_constant_at_different_values_have_no_spread() -> None:
-    """The shift is then far from each region's mean, and rounding must not pass for variance."""
+    """The value subtracted before summing is then far from each region's mean; rounding must not look like variance."""
     features = torch.tensor([0.1, 1e4, -333.3, 1e4]).view(1, 1, 1, 4).repeat(1, 2, 6, 1)
     masks = torch.zeros(1, 2, 6, 4)
     masks[:, 0, :, 0] = 1
@@ -104,7 +105,7 @@ def test_regions_constant_at_different_values_have_no_spread() -> None:
 
 
 def test_odd_orders_of_two_cells_are_exactly_zero() -> None:
-    """Rounding left there would be normalised by the cosine into a random direction."""
+    """The cosine would turn a rounding error into a random direction."""
     features = draw(0).requires_grad_()
     masks = torch.zeros(2, 1, 6, 7)
     masks[:, 0, 2, 3:5] = 1
@@ -183,7 +184,7 @@ def oracle_of_variants(features: Tensor, masks: Tensor, order: int, variant: str
 
 @pytest.mark.parametrize("variant", ["variance", "literal", "sketch"])
 @pytest.mark.parametrize("soft", [False, True])
-def test_variants_against_their_formulas(variant: str, soft: bool) -> None:
+def test_variants_against_their_formulas(variant: Variant, soft: bool) -> None:
     features, masks = draw(0) + 0.5, draw_masks(1).double()
     if soft:
         masks = masks * draw(5, masks.shape).abs().clamp(0.05, 1)
@@ -215,4 +216,4 @@ def test_soft_weights_of_the_textbook() -> None:
 
 def test_unknown_variant_is_named() -> None:
     with pytest.raises(SettingError, match="variant: must be one of textbook, variance, literal, sketch"):
-        region_moments(draw(0), draw_masks(1), (1,), variant="paper")
+        region_moments(draw(0), draw_masks(1), (1,), variant="paper")  # type: ignore[arg-type]

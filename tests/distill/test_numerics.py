@@ -1,6 +1,6 @@
-"""The domain in which moments are accurate, and that the ways of summing agree.
+"""The range in which moments are accurate, and that the ways of summing agree.
 
-Stated domain, for hard masks on maps where fragments pay (`power_sums`), float32: within 1e-4 of a float64 oracle
+Stated range, for hard masks on maps where fragments pay (`power_sums`), float32: within 1e-4 of a float64 oracle
 (relative to the larger of 1 and the moment, for the dimensionless orders) up to
 
     order      1       2 to 6
@@ -52,7 +52,7 @@ def oracle(features: Tensor, masks: Tensor) -> Tensor:
 
 
 def gap(found: Tensor, expected: Tensor, order: int, scale: float) -> float:
-    """Largest error, relative to the size of the moment: of its unit for orders 1 and 2."""
+    """Largest error relative to the moment, or to the unit of its order (1 from order 3 on) where that is larger."""
     index = ORDERS.index(order)
     difference = (found[:, index].double() - expected[:, index]).abs()
     size = expected[:, index].abs().clamp_min(scale**order if order < 3 else 1.0)
@@ -62,11 +62,11 @@ def gap(found: Tensor, expected: Tensor, order: int, scale: float) -> float:
 @pytest.mark.parametrize("ratio", [0.0, 1e2, 1e3, 1e4])
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e4])
 def test_domain_of_hard_masks(ratio: float, scale: float) -> None:
-    """The mean lies at ratio times the spread, and differs from region to region."""
+    """Means are up to 2.5 `ratio` standard deviations from 0, and differ from region to region."""
     masks = coherent_masks()
     steps = (torch.arange(WIDTH) // 16 % 4 - 1.5).view(1, 1, 1, -1)
     noise = draw(0, IMAGES, CHANNELS, HEIGHT, WIDTH)
-    # Regions are grown, so the steps keep away from where they overlap: a jump inside a region would be its spread.
+    # Regions overlap where they were grown. No step lies there: a jump inside a region would add to its spread.
     overlap = (masks.sum(dim=1, keepdim=True) > 1).double()
     features = (scale * (noise + ratio * (1 + steps) * (1 - overlap))).float()
     masks = masks * (1 - overlap).float()
@@ -78,7 +78,7 @@ def test_domain_of_hard_masks(ratio: float, scale: float) -> None:
 
 @pytest.mark.parametrize("ratio", [0.0, 1e2, 1e3, 1e4])
 def test_domain_of_hard_masks_that_overlap(ratio: float) -> None:
-    """One mean for all, at ratio times the spread."""
+    """All regions have the same mean, `ratio` standard deviations from 0."""
     features, masks = (draw(0, IMAGES, CHANNELS, HEIGHT, WIDTH) + ratio).float(), coherent_masks()
     expected, found = oracle(features, masks), region_moments(features, masks, ORDERS)
     for order in ORDERS:
@@ -87,7 +87,7 @@ def test_domain_of_hard_masks_that_overlap(ratio: float) -> None:
 
 @pytest.mark.parametrize(("ratio", "highest"), [(1e2, 6), (1e4, 3)])
 def test_domain_of_products(ratio: float, highest: int) -> None:
-    """Masks of noise, so that fragments do not pay; every second region far from the channel's mean."""
+    """Masks of noise, for which fragments save nothing; every second region is far from the channel's mean."""
     masks = (draw(1, IMAGES, CLASSES, HEIGHT, WIDTH) > 0.5).float()
     masks[:, 4] = 0
     features = (draw(0, IMAGES, CHANNELS, HEIGHT, WIDTH) + ratio).float()
@@ -119,7 +119,7 @@ def test_gradcheck_of_fragments(layout: torch.memory_format) -> None:
     labels = (torch.arange(16) // 8).repeat(2, 16, 1)
     masks = region_masks(labels, 2, 3, (16, 16))
     fragments = fragments_of(masks.flatten(2))
-    assert len(fragments.pair_fragment) * 8 <= 2 * 16 * 16  # the way that is meant is the one that is taken
+    assert len(fragments.pair_fragment) * 8 <= 2 * 16 * 16  # so few that the sums over fragments are used
     features = draw(0, 2, 2, 16, 16).contiguous(memory_format=layout).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: region_moments(x, masks, ORDERS), (features,), fast_mode=True)
 
@@ -148,7 +148,7 @@ def test_fragments_partition_the_cells_by_their_regions() -> None:
 
 
 def test_soft_masks_go_through_products() -> None:
-    """Weights that are nearly 1 everywhere must not pass for hard masks."""
+    """Weights that are nearly 1 everywhere must not be treated as hard masks."""
     masks = coherent_masks()
     masks[0, 0, 0, 0] = masks[0, 0, 20, 3] * 0.999
     features = draw(0, IMAGES, CHANNELS, HEIGHT, WIDTH)

@@ -1,8 +1,8 @@
 """Every term as a whole against a second implementation: loops over Python floats, written from the formulas.
 
 Compared are values and slopes: how a term changes along a random direction of logits, features and adapters. Layers
-differ in size and channels, pairs in weight, and some pixels are ignored. A term that teaches itself has targets
-without gradient: its oracle takes them from a student that is held still.
+differ in size and channels, pairs in weight, and some pixels are ignored. A self-distilling term detaches its
+targets: its oracle takes them from a copy of the student that stays fixed.
 """
 
 import math
@@ -18,7 +18,7 @@ from torch.func import functional_call
 from intra_search.config.distill import DistillSettings
 from intra_search.config.parsing import with_overrides
 from intra_search.config.study import StudySettings
-from intra_search.distill.term import Term, TermContext
+from intra_search.distill.term import Term, TermContext, TermResult
 from intra_search.distill.terms.table import TERMS
 from intra_search.networks import NetworkOutput
 
@@ -58,7 +58,7 @@ class Case(NamedTuple):
             yield self.student.features[student_layer], self.teacher.features[teacher_layer], weight
 
     def convolved(self, features: list[Map], weights: str) -> list[Map]:
-        """By a 1x1 convolution without bias; as it is, if there is none."""
+        """After a 1x1 convolution without bias; unchanged if the term has none."""
         if weights not in self.parameters:
             return features
         matrix = [[tap[0][0] for tap in row] for row in self.parameters[weights]]
@@ -170,10 +170,10 @@ def affinity(case: Case) -> float:
                     [moment(net, members(labels, k, size_of(net), options.kernel_size), order) for k in range(K)]
                     for net in (own, target)
                 ]
-                present = [k for k in range(K) if moments[0][k] is not None and moments[1][k] is not None]
-                for k in present:
-                    for m in present:
-                        gaps.append((cosine(moments[0][k], moments[0][m]) - cosine(moments[1][k], moments[1][m])) ** 2)
+                present = [(s, t) for s, t in zip(*moments, strict=True) if s is not None and t is not None]
+                for s, t in present:
+                    for other_s, other_t in present:
+                        gaps.append((cosine(s, other_s) - cosine(t, other_t)) ** 2)
             images += [mean(gaps)] if gaps else []
         total += weight * (mean(images) if images else 0.0)
     return total
@@ -195,7 +195,7 @@ def members(labels: list[list[int]], own_class: int, size: tuple[int, int], kern
 
 
 def moment(features: Map, cells: list[int], order: int) -> Row | None:
-    """None for a region that does not have it."""
+    """None if the region has too few cells for this order."""
     if len(cells) < (1 if order == 1 else 2):
         return None
     result = []
@@ -207,14 +207,14 @@ def moment(features: Map, cells: list[int], order: int) -> Row | None:
         elif order == 2:
             result.append(variance)
         elif order % 2 and len(values) == 2:
-            result.append(0.0)  # exactly: what rounding leaves would be a direction to the cosine
+            result.append(0.0)  # exactly: the cosine would turn a rounding error into a direction
         else:
             result.append(mean([((value - mean(values)) / math.sqrt(variance)) ** order for value in values]))
     return result
 
 
 def energy(features: Map, size: tuple[int, int]) -> Row:
-    """Sum of squares over channels, brought to a size."""
+    """Sum of squares over channels, resized."""
     height, width = size_of(features)
     squares = [[math.fsum(channel[y][x] ** 2 for channel in features) for x in range(width)] for y in range(height)]
     return flat(bilinear(squares, size))
@@ -255,7 +255,7 @@ def strided(logits: Map, stride: int) -> Map:
 
 
 def probabilities(logits: Map, temperature: float) -> list[Row]:
-    """Over classes, at each cell."""
+    """Softmax over classes, at each cell."""
     return [softmax([value / temperature for value in cell]) for cell in at_cells(logits)]
 
 
@@ -439,7 +439,8 @@ def dks(case: Case) -> float:
 
     blocks = case.settings.dks.blocks
     size = min((size_of(case.student.features[block][0]) for block in blocks), key=math.prod)
-    synergy, supervision = [], [[] for _ in blocks]
+    synergy: list[float] = []
+    supervision: list[list[float]] = [[] for _ in blocks]
     for image, labels in enumerate(case.labels):
         own, still = (
             [network.logits[image], *(side(network, parameters, index, image) for index in range(len(blocks)))]
@@ -562,11 +563,11 @@ class Trial:
         return {key: leaves[key] for key in self.student}, {key: leaves[key] for key in self.parameters}
 
     def term_value(self, student: dict[str, Tensor], parameters: dict[str, Tensor]) -> Tensor:
-        answers = {}
+        answers: dict[str, Tensor] = {}
         for need in self.term.needs_of(self.settings):  # `teacher_answers` would round to float32
             answers |= need.answer([need], output_of(self.teacher), self.labels, K)
-        sums, counts = functional_call(self.term, parameters, (output_of(student), answers, self.labels))
-        return (sums / counts.clamp_min(1)).sum()
+        result: TermResult = functional_call(self.term, parameters, (output_of(student), answers, self.labels))
+        return (result.sums / result.counts.clamp_min(1)).sum()
 
     def oracle_value(self, student: dict[str, Tensor], parameters: dict[str, Tensor]) -> float:
         own, still = (

@@ -1,6 +1,7 @@
 """Regions: hand-drawn labels, a pixel-by-pixel oracle, properties."""
 
 import math
+from typing import get_args
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from intra_search.distill.functional import region_masks
+from intra_search.distill.regions import Resize
 from intra_search.errors import SettingError
 
 
@@ -76,7 +78,7 @@ def test_uint8_equals_int64_and_foreign_labels_belong_to_no_region() -> None:
     labels = random_labels(8, 8, 9, seed=0)
     expected = region_masks(labels, 5, 3, (4, 4))
     assert torch.equal(region_masks(labels.to(torch.uint8), 5, 3, (4, 4)), expected)
-    # Classes 5..8 do not exist: as if the pixel had no class, but it may still be grown over.
+    # Classes 5..8 do not exist: such a pixel has no class, but regions may grow over it.
     nobody = torch.where((labels >= 5) & (labels != 255), -1, labels)
     assert torch.equal(region_masks(nobody, 5, 3, (4, 4)), expected)
 
@@ -98,10 +100,10 @@ def test_misuse_is_named(labels: Tensor, kernel_size: int, message: str) -> None
         region_masks(labels, 2, kernel_size, (4, 4))
 
 
-@pytest.mark.parametrize("resize", ["max", "bilinear", "nearest"])
+@pytest.mark.parametrize("resize", get_args(Resize))
 @pytest.mark.parametrize("size", [(6, 8), (3, 4), (2, 8), (4, 5), (12, 16), (9, 7), (1, 1)])
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
-def test_soft_and_hard_masks_agree_on_who_belongs(resize: str, size: tuple[int, int], kernel_size: int) -> None:
+def test_soft_and_hard_masks_agree_on_who_belongs(resize: Resize, size: tuple[int, int], kernel_size: int) -> None:
     """The soft masks go through torch's own resizing, the hard ones through windows of bits."""
     labels = random_labels(6, 8, 4, seed=3)
     labels = torch.where((labels == 1) | (labels == 255), labels, 0)
@@ -136,4 +138,4 @@ def test_nearest_can_lose_a_thin_line() -> None:
 
 def test_unknown_resize_rule_is_named() -> None:
     with pytest.raises(SettingError, match="resize: must be one of max, bilinear, nearest"):
-        region_masks(random_labels(6, 8, 4, seed=0), 4, 3, (3, 4), resize="area")
+        region_masks(random_labels(6, 8, 4, seed=0), 4, 3, (3, 4), resize="area")  # type: ignore[arg-type]

@@ -15,9 +15,10 @@ from torch.testing import assert_close
 from intra_search.config.distill import DistillSettings
 from intra_search.config.parsing import with_overrides
 from intra_search.config.study import StudySettings
-from intra_search.distill.loss import TERMS, needs_of
+from intra_search.distill.loss import needs_of
 from intra_search.distill.needs import teacher_answers
-from intra_search.distill.term import RelationTerm, Term, TermContext
+from intra_search.distill.term import RelationTerm, Term, TermContext, TermResult
+from intra_search.distill.terms.table import TERMS
 from intra_search.errors import KnowledgeError, SettingError
 from intra_search.networks import NetworkOutput
 
@@ -35,7 +36,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "skd of pairs": {"pixel_weight": 0.0, "nodes": 3},
     "irg with transformation": {"transformation_weight": 1.0},
 }
-"""Options that make another loss of a term, whose name comes first."""
+"""Options that change a term's formula; the first word is the term's name."""
 
 every_term = pytest.mark.parametrize("name", [*TERMS, *VARIANTS])
 
@@ -85,10 +86,10 @@ def value_of(
     term: Term, student: NetworkOutput, teacher: NetworkOutput, labels: Tensor, num_classes: int = NUM_CLASSES
 ) -> Tensor:
     answers = teacher_answers(term.needs_of(term.settings), teacher, labels, num_classes)
-    sums, counts = term(student, answers, labels)
-    assert sums.shape == counts.shape == (len(sums),)
-    assert not counts.requires_grad
-    return (sums / counts.clamp_min(1)).sum()
+    result: TermResult = term(student, answers, labels)
+    assert result.sums.shape == result.counts.shape == (len(result.sums),)
+    assert not result.counts.requires_grad
+    return (result.sums / result.counts.clamp_min(1)).sum()
 
 
 def gradients(value: Tensor, network: NetworkOutput) -> list[Tensor]:
@@ -111,7 +112,7 @@ def test_gradient_reaches_the_student_only(name: str) -> None:
 
 @every_term
 def test_gradcheck(name: str) -> None:
-    """Of logits, features and adapters. Targets that a term takes from the student itself are held: see `held`."""
+    """For logits, features and adapters. Targets that a term takes from the student itself stay fixed: see `held`."""
     term = build(only(name), name)
     student, teacher, labels = (
         output(1, STUDENT_CHANNELS, batch=2),
@@ -124,8 +125,8 @@ def test_gradcheck(name: str) -> None:
     def value(logits: Tensor, *leaves: Tensor) -> Tensor:
         own = NetworkOutput(logits, dict(zip(features, leaves, strict=False)))
         weights = dict(zip(parameters, leaves[len(features) :], strict=True))
-        sums, counts = functional_call(term, weights, (own, answers, labels))
-        return (sums / counts.clamp_min(1)).sum()
+        result: TermResult = functional_call(term, weights, (own, answers, labels))
+        return (result.sums / result.counts.clamp_min(1)).sum()
 
     inputs = (student.logits, *student.features.values(), *parameters.values())
     with held(term, value, inputs):
@@ -134,16 +135,17 @@ def test_gradcheck(name: str) -> None:
 
 @contextmanager
 def held(term: Term, value: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Iterator[None]:
-    """Gives a term that teaches itself the targets of the given inputs, whatever it is called with afterwards.
+    """Fixes the targets of a self-distilling term to those of the given inputs, for all later calls.
 
-    Such targets are detached, so that the derivative of the value, which moves them, is not the gradient.
+    The term detaches its targets, so a numerical derivative, which moves them too, would differ from the gradient.
     """
     module = sys.modules[type(term).__module__]
     gap = {"sad": "attention_gap", "dks": "kd_gap"}.get(module.__name__.rpartition(".")[2])
     if gap is None:
         yield
         return
-    original, targets = getattr(module, gap), []
+    original: Callable[..., Tensor] = getattr(module, gap)
+    targets: list[Tensor] = []
 
     def recording(own: Tensor, target: Tensor, *rest: Any) -> Tensor:
         targets.append(target.detach())
@@ -163,7 +165,7 @@ def held(term: Term, value: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -
 
 @every_term
 def test_anchor_is_what_the_terms_gradient_passes(name: str) -> None:
-    """`balance` measures there."""
+    """`distill.balance` measures gradients at the anchor."""
     term = build(only(name), name)
     student, teacher = output(1, STUDENT_CHANNELS), output(2, TEACHER_CHANNELS)
     value = value_of(term, student, teacher, labels_of())
@@ -185,7 +187,7 @@ def test_batch_repetition_is_irrelevant(name: str) -> None:
     "name", [name for name in (*TERMS, *VARIANTS) if not issubclass(TERMS[term_of(name)], RelationTerm)]
 )
 def test_sums_and_counts_of_parts_add_up(name: str) -> None:
-    """What lets two workers equal one. Terms that relate images exchange them instead: `test_two_workers`."""
+    """So two workers equal one. Terms that relate images exchange them instead: `test_two_workers`."""
     term = build(only(name), name)
     student, teacher, labels = output(1, STUDENT_CHANNELS), output(2, TEACHER_CHANNELS), labels_of()
     answers = teacher_answers(term.needs_of(term.settings), teacher, labels, NUM_CLASSES)
@@ -249,7 +251,7 @@ def test_extremes_stay_finite_under_autocast(name: str) -> None:
             }
             outputs.append(NetworkOutput((scale * wide.logits).detach().bfloat16().requires_grad_(), features))
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            value = value_of(term, *outputs, labels_of(batch=1))
+            value = value_of(term, outputs[0], outputs[1], labels_of(batch=1))
         assert value.dtype == (torch.float64 if "literal" in name else torch.float32)
         assert value.isfinite()
         assert all(gradient.isfinite().all() for gradient in gradients(value, outputs[0]))
@@ -267,14 +269,16 @@ def test_few_and_many_classes_stay_finite(name: str, num_classes: int) -> None:
         logits = torch.randn(1, num_classes, 32, 48, generator=torch.Generator().manual_seed(seed)).requires_grad_()
         features = {key: value.detach().float().requires_grad_() for key, value in drawn.features.items()}
         outputs.append(NetworkOutput(logits, features))
-    value = value_of(term, *outputs, labels, num_classes)
+    value = value_of(term, outputs[0], outputs[1], labels, num_classes)
     assert value.isfinite()
     assert all(gradient.isfinite().all() for gradient in gradients(value, outputs[0]))
 
 
 @every_term
 def test_order_of_classes_is_irrelevant(name: str) -> None:
-    options = {"affinity.background": True} if term_of(name) == "affinity" else {}  # else class 0 is another matter
+    options = (
+        {"affinity.background": True} if term_of(name) == "affinity" else {}
+    )  # otherwise class 0 is treated differently
     term = build(only(name, **options), name)
     student, teacher, labels = output(1, STUDENT_CHANNELS), output(2, TEACHER_CHANNELS), labels_of()
     value = value_of(term, student, teacher, labels)
@@ -285,8 +289,8 @@ def test_order_of_classes_is_irrelevant(name: str) -> None:
         for classifier in getattr(term, "classifiers", []):
             classifier.weight.copy_(classifier.weight[order])
             classifier.bias.copy_(classifier.bias[order])
-    permuted = [NetworkOutput(network.logits[:, order], network.features) for network in (student, teacher)]
-    assert_close(value_of(term, *permuted, renamed[labels]), value)
+    student, teacher = (NetworkOutput(network.logits[:, order], network.features) for network in (student, teacher))
+    assert_close(value_of(term, student, teacher, renamed[labels]), value)
 
 
 @pytest.mark.parametrize("name", [name for name in (*TERMS, *VARIANTS) if needs_of(only(name))])
@@ -326,7 +330,7 @@ def test_ignored_pixels_and_features_under_them_are_irrelevant(name: str) -> Non
             ignored = (labels == 255)[:, :: STRIDES[key], :: STRIDES[key]].unsqueeze(1)
             features[key] = torch.where(ignored, 1e3, tensor)
         disturbed.append(NetworkOutput(network.logits, features))
-    assert_close(value_of(term, *disturbed, labels), value)
+    assert_close(value_of(term, disturbed[0], disturbed[1], labels), value)
 
 
 @pytest.mark.parametrize("name", sorted({*TERMS, *VARIANTS} - {"kd", "cwd", "dist", "sad", "dks"}))

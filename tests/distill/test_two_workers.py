@@ -6,7 +6,7 @@ Each process runs this file as a script; the same function gives the reference i
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -44,9 +44,9 @@ class Step(nn.Module):
     def __init__(self, rank: int, world_size: int, variant: str) -> None:
         super().__init__()
         torch.manual_seed(0)
-        # In eval mode: BatchNorm over the global batch is another room's business.
+        # In eval mode: tests/distributed tests BatchNorm over the global batch.
         self.network = build_network("erfnet", K, width=0.25, blocks=(1, 1)).eval()
-        overrides = {f"distill.{name}.weight": 0.5 for name in TERMS}
+        overrides: dict[str, Any] = {f"distill.{name}.weight": 0.5 for name in TERMS}
         overrides |= {"distill.layers": [["block2", "block2"], ["block3", "block3"]]}
         overrides |= {f"distill.{path}": value for path, value in VARIANTS[variant].items()}
         settings = with_overrides(StudySettings(), overrides)
@@ -55,20 +55,21 @@ class Step(nn.Module):
             settings.training,
             num_classes=K,
             ignored_class=False,
-            student_channels=self.network.feature_channels,
+            student_channels=cast(dict[str, int], self.network.feature_channels),
             teacher_channels=TEACHER_CHANNELS,
         )
         self.rank = rank
         self.world_size = world_size
 
     def forward(self, images: Tensor, labels: Tensor, answers: dict[str, Tensor]) -> StudentLossResult:
-        return self.student_loss(
+        result: StudentLossResult = self.student_loss(
             self.network(images),
             labels,
             answers,
             Workers(self.rank, self.world_size, all_reduce),
             progress=0.5,
         )
+        return result
 
 
 def all_reduce(tensor: Tensor) -> Tensor:
@@ -93,7 +94,10 @@ def run(rank: int, world_size: int, variant: str) -> dict[str, Tensor]:
     module = DistributedDataParallel(step) if world_size > 1 else step
     result = module(images[own], labels[own], {key: value[own] for key, value in answers.items()})
     result.loss.backward()
-    found = {f"gradient {key}": parameter.grad for key, parameter in step.named_parameters()}
+    found = {}
+    for key, parameter in step.named_parameters():
+        assert parameter.grad is not None, key
+        found[f"gradient {key}"] = parameter.grad
     found |= {f"part {key}": all_reduce(value.clone()) for key, value in result.parts.items()}
     return found | {f"weight {key}": value for key, value in result.weights.items()}
 
@@ -112,7 +116,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         found = torch.load(tmp_path / f"{rank}.pt")
         assert found.keys() == expected.keys()
         for key, value in expected.items():
-            assert_close(found[key], value, rtol=1e-6, atol=1e-9, msg=lambda text, key=key: f"{key}: {text}")
+            assert_close(found[key], value, rtol=1e-6, atol=1e-9, msg=f"{key}: {{}}".format)
 
 
 def run_all(rank: int, world_size: int) -> dict[str, Tensor]:

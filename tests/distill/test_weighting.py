@@ -1,7 +1,7 @@
-"""Weights over time, and in units of the task's gradient."""
+"""Weights of terms: schedules over time, and balance against the task's gradient."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, cast
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ def identity(tensor: Tensor) -> Tensor:
         ("cosine", [2, 1 + 2**-0.5, 1, 1 - 2**-0.5, 0]),
     ],
 )
-def test_schedules_by_hand(schedule: str, expected: list[float]) -> None:
+def test_schedules_by_hand(schedule: Literal["constant", "warmup", "cosine"], expected: list[float]) -> None:
     settings = KDSettings(weight=2.0, schedule=schedule, ramp=0.5)
     assert [scheduled_weight(settings, share / 4) for share in range(5)] == pytest.approx(expected)
 
@@ -47,24 +47,25 @@ class Case:
         self.student = build_network("erfnet", K, width=0.25, blocks=(1, 1)).eval()
         self.teacher = build_network("erfnet", K, width=0.5, blocks=(1, 1)).eval()
         self.images = torch.randn(2, 3, 32, 48)
-        # Larger than the deepest cells: with every class in every cell all regions are one, and the affinity is 0.
+        # Blocks larger than the deepest cells: with every class in every cell regions would be equal and affinity 0.
         self.labels = torch.randint(0, K, (2, 2, 3)).repeat_interleave(16, dim=1).repeat_interleave(16, dim=2)
         self.student_loss = StudentLoss(
             settings.distill,
             settings.training,
             num_classes=K,
             ignored_class=False,
-            student_channels=self.student.feature_channels,
-            teacher_channels=self.teacher.feature_channels,
+            student_channels=cast(dict[str, int], self.student.feature_channels),
+            teacher_channels=cast(dict[str, int], self.teacher.feature_channels),
         )
         self.output: NetworkOutput = self.student(self.images)
 
     def step(self, progress: float = 0.0, all_reduce: Callable[[Tensor], Tensor] = identity) -> StudentLossResult:
         answers = teacher_answers(self.student_loss.needs(), self.teacher(self.images), self.labels, K)
         self.output = self.student(self.images)
-        return self.student_loss(
+        result: StudentLossResult = self.student_loss(
             self.output, self.labels, answers, ALONE._replace(all_reduce=all_reduce), progress=progress
         )
+        return result
 
 
 LAYERS = {"layers": [["block2", "block2"], ["block3", "block3"]], "attention.weight": 0.0}
@@ -113,7 +114,7 @@ def test_ratios_are_kept_after_the_measured_steps_and_over_a_restart() -> None:
         for parameter in case.student.parameters():
             parameter.mul_(1.5)
     assert case.step(all_reduce=count).weights["affinity"] == second
-    assert len(calls) == 2 + 2 + 1  # the second all-reduce is spared once all is measured
+    assert len(calls) == 2 + 2 + 1  # no second all-reduce once all is measured
 
     restarted = Case(**LAYERS, balance="gradient", balance_steps=2)
     restarted.student_loss.load_state_dict(state)
@@ -123,7 +124,7 @@ def test_ratios_are_kept_after_the_measured_steps_and_over_a_restart() -> None:
 def test_evaluation_measures_nothing() -> None:
     case = Case(**LAYERS, balance="gradient")
     case.student_loss.eval()
-    assert case.step().weights["affinity"].item() == pytest.approx(0.1)  # a ratio of 1 as long as nothing is known
+    assert case.step().weights["affinity"].item() == pytest.approx(0.1)  # the ratio is 1 until something is measured
     assert case.student_loss.balance is not None
     assert case.student_loss.balance.steps == 0
 

@@ -13,16 +13,19 @@ from tests.distributed.two_processes import run_in_two
 
 def differing(rank: int) -> str:
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last), nn.BatchNorm2d(4))
+    convolution, norm = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last), nn.BatchNorm2d(4)
+    assert convolution.bias is not None
+    assert norm.running_var is not None
+    network = nn.Sequential(convolution, norm)
     check_replicas(network, current_workers())
     with torch.no_grad():
         # The sum stays the same: a check of sums would see nothing.
-        network[0].bias.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]).roll(rank))
+        convolution.bias.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]).roll(rank))
     with pytest.raises(RuntimeError, match=r"the 2 workers' networks differ in 1 of 7 tensors, first in 0\.bias"):
         check_replicas(network, current_workers())
     with torch.no_grad():
-        network[0].bias.fill_(1.0)
-        network[1].running_var[2] += 1e-7 * rank
+        convolution.bias.fill_(1.0)
+        norm.running_var[2] += 1e-7 * rank
     with pytest.raises(RuntimeError, match=r"1 of 7 tensors, first in 1\.running_var"):
         check_replicas(network, current_workers())
     return describe_workers(current_workers())[0]

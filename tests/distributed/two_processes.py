@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as processes
+from torch.multiprocessing.spawn import spawn
 
 
 def run_in_two(function: Callable[..., Any], folder: Path, *arguments: Any) -> list[Any]:
     """Calls `function(rank, *arguments)` in two processes and returns both results, by rank."""
-    processes.spawn(_entry, (function, str(folder), arguments), nprocs=2)
+    spawn(_entry, (function, str(folder), arguments), nprocs=2)
     return [torch.load(folder / f"result-{rank}.pt", weights_only=False) for rank in range(2)]
 
 

@@ -59,7 +59,8 @@ def test_extraction_killed_at_random_moments_ends_in_the_same_bytes(
 ) -> None:
     seed = int(os.environ.get("INTRA_SEARCH_DRILL_SEED", time.time()))
     print(f"INTRA_SEARCH_DRILL_SEED={seed}")
-    moments, study, shards = random.Random(seed), tmp_path / "killed", []
+    moments, study = random.Random(seed), tmp_path / "killed"
+    shards: list[Path] = []
     for _ in range(KILLS):
         before = len(shards)
         driver = command.start("run", str(study_file), "--study", str(study))

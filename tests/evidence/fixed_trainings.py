@@ -3,7 +3,7 @@
 Prints each epoch's numbers (seconds left out) and the hash of the final weights. A refactor prints the same text before
 and after, to the bit, on one kind of CPU:
 
-    python tests/evidence/fixed_trainings.py > after.txt; diff before.txt after.txt
+    make --silent curves > after.txt; diff before.txt after.txt
 """
 
 import hashlib
@@ -30,7 +30,7 @@ NOT_OF_TERMS = {"kd": {"stride": 2}, "dist": {"stride": 2}, "skd": {"stride": 2}
 
 
 def settings_of(root: Path) -> StudySettings:
-    """Every term with a weight of 0.1, weighed against the task's gradient, and each schedule once."""
+    """Every term is on with weight 0.1, balanced against the task's gradient; the three schedules take turns."""
     schedules = ("constant", "warmup", "cosine")
     terms: dict[str, Any] = {
         name: {"weight": 0.1, "schedule": schedules[number % 3], **NOT_OF_TERMS.get(name, {})}
@@ -40,7 +40,7 @@ def settings_of(root: Path) -> StudySettings:
 
 
 def numbers_of(job: TrainingJob, workers: Workers = ALONE) -> dict[str, Any]:
-    """The history without times, and what the weights are in the end."""
+    """The history without its times, and a hash of the final weights."""
     training = Training(job, workers)
     while not training.finished:
         training.run_epoch()

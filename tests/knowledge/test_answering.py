@@ -1,4 +1,4 @@
-"""The teacher's stored answers: resumed anywhere they are the same bytes, and shared they are not made twice.
+"""The teacher's stored answers: stopped and resumed anywhere they are the same bytes; shared, none is made twice.
 
 That a training on them is the training beside the live teacher: tests/training/test_stored_and_live.py."""
 
@@ -35,7 +35,7 @@ def elsewhere(study: TaughtStudy, folder: Path) -> StudySettings:
 
 
 class Interrupted(BaseException):
-    """Stands for the end of the process."""
+    """Stands for the process being killed."""
 
 
 def test_stopped_anywhere_the_store_becomes_the_same_bytes(
@@ -106,7 +106,7 @@ def test_studies_of_one_source_share_and_a_wider_one_adds(taught: TaughtStudy, t
 
 @pytest.mark.parametrize("amp", ["bf16", "off"])
 def test_a_store_keeps_the_precision_of_its_first_start(taught: TaughtStudy, tmp_path: Path, amp: Any) -> None:
-    """`auto` would be another one on another machine, and one store would mix two."""
+    """`auto` may choose another precision on another machine, and one store would hold both."""
     changes = {"knowledge.store": str(tmp_path), "teacher.training.amp": "auto"}
     settings = with_overrides(taught.settings, changes)
     needs = needs_of(settings.distill)

@@ -1,4 +1,4 @@
-"""Sizes told before extraction are those of what is stored."""
+"""The sizes estimated before extraction are those of the stored files."""
 
 from pathlib import Path
 

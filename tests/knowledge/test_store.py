@@ -124,7 +124,7 @@ def test_a_float32_answer_is_the_mapped_memory_and_the_file_stays_as_it_is(stora
     first[GRAPH.key].zero_()
     assert storage.read_bytes(shard_name(0, PART)) == before
     check_answers(opened(storage, GRAPH), GRAPH)
-    # Who writes to it nevertheless spoils no later batch unseen.
+    # If a caller writes to that memory all the same, the next read notices.
     with pytest.raises(KnowledgeError, match="another checksum in row 3"):
         reader.answers(1, 1)
 
@@ -272,7 +272,8 @@ def test_a_need_that_was_not_stored_is_named(storage: Storage) -> None:
 
 @pytest.mark.parametrize("name", ["teacher", "scenes", "views"])
 def test_a_store_of_something_else_is_refused_with_both_hashes(storage: Storage, name: str) -> None:
-    other = SOURCE._replace(**{name: "x" * 64})
+    changed: dict[str, Any] = {name: "x" * 64}
+    other = SOURCE._replace(**changed)
     own = SOURCE.hashes[name][:12]
     with pytest.raises(KnowledgeError) as caught:
         KnowledgeStore(storage, other).begin(lambda: Making(1, "off"))
@@ -293,7 +294,7 @@ def test_a_shard_of_another_store_or_another_place_is_refused(storage: Storage, 
 
 
 def test_a_shard_altered_inside_is_found_out(storage: Storage) -> None:
-    """Whatever byte is turned round: an error that names the file, or the same answers, but never others."""
+    """Whatever byte is inverted: an error that names the file, or the same answers, but never others."""
     name = shard_name(1, PART)
     whole = storage.read_bytes(name)
     rng = random.Random(0)
@@ -306,14 +307,14 @@ def test_a_shard_altered_inside_is_found_out(storage: Storage) -> None:
         try:
             check_answers(opened(storage, GRAPH, MAP), GRAPH, MAP)
         except KnowledgeError as error:
-            assert name in str(error)  # noqa: PT017 - padding and other rows may be turned round unseen
+            assert name in str(error)  # noqa: PT017 - inverted padding and other rows go unnoticed
             found_out += 1
     assert found_out > 20
 
 
 @pytest.fixture
 def far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
-    """Storage that cannot be mapped, and a place of its own for the copies."""
+    """Storage that cannot be memory-mapped, and a folder of its own for the local copies."""
     monkeypatch.setenv("INTRA_SEARCH_CACHE", str(tmp_path / "tmp"))
     storage = Storage(tmp_path)
     storage._fs, storage._root = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), "store"
@@ -325,7 +326,12 @@ def test_far_shards_are_copied_once_and_read(far: Storage, monkeypatch: pytest.M
     check_answers(opened(far, MAP), MAP)
     read: list[str] = []
     original = Storage.read_bytes
-    monkeypatch.setattr(Storage, "read_bytes", lambda self, path: (read.append(path), original(self, path))[1])
+
+    def noting(storage: Storage, path: str) -> bytes:
+        read.append(path)
+        return original(storage, path)
+
+    monkeypatch.setattr(Storage, "read_bytes", noting)
     monkeypatch.setattr(Storage, "fetch", lambda *_: pytest.fail("fetched again"))
     check_answers(opened(far, MAP), MAP)
     assert read == [f"manifest-{PART}.json", f"spec-{PART}.json"]

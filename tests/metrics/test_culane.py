@@ -48,7 +48,8 @@ def test_totals_equal_the_official_tool(key: str, rule: LaneRule) -> None:
 def test_frames_of_other_sizes_are_counted_at_the_official_one() -> None:
     """Two lanes 40 pixels apart at full size: no match, though a 30 pixel brush on a frame of a fifth would say so."""
     truth, found = (np.array([[x, 590.0], [x, 250.0]]) for x in (400.0, 440.0))
-    small = [[lane / 5] for lane in (truth, found)]
-    assert count_frame(*small, LaneRule(size=(328, 118))).tp == 1
-    assert count_frame(*(at_official_size(lanes, (328, 118)) for lanes in small)) == LaneCounts(fp=1, fn=1)
+    small_truth, small_found = [truth / 5], [found / 5]
+    assert count_frame(small_truth, small_found, LaneRule(size=(328, 118))).tp == 1
+    large_truth, large_found = (at_official_size(lanes, (328, 118)) for lanes in (small_truth, small_found))
+    assert count_frame(large_truth, large_found) == LaneCounts(fp=1, fn=1)
     assert (at_official_size([truth / 7], (1640, 590))[0] == truth / 7).all()

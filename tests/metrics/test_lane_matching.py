@@ -4,14 +4,16 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from intra_search.metrics.lane_matching import TIGHT, match_lanes
 
 
-def _best_sum(table: np.ndarray) -> float:
+def _best_sum(table: NDArray[np.float64]) -> float:
     wide = table if table.shape[0] <= table.shape[1] else table.T
     rows = range(wide.shape[0])
-    return max(sum(wide[row, order[row]] for row in rows) for order in permutations(range(wide.shape[1]), len(rows)))
+    orders = permutations(range(wide.shape[1]), len(rows))
+    return max(float(sum(wide[row, order[row]] for row in rows)) for order in orders)
 
 
 def test_hand_value() -> None:

@@ -85,7 +85,8 @@ def test_drawn_lanes_come_back(crop_top: int, size: tuple[int, int]) -> None:
     maps = np.zeros((3, size[1], size[0]), np.float32)
     for index, lane in enumerate(truth, start=1):
         canvas = np.zeros((590, 1640), np.float32)
-        cv2.line(canvas, *lane.astype(int).tolist(), 1.0, 30)
+        start, end = lane.astype(int).tolist()
+        cv2.line(canvas, start, end, 1.0, 30)
         maps[index] = cv2.resize(canvas[crop_top:], size, interpolation=cv2.INTER_AREA)
     assert count_frame(truth, decode_lanes(maps, rule=LaneDecoding(crop_top=crop_top))) == LaneCounts(tp=2)
 
@@ -98,6 +99,7 @@ def test_real_masks_decode_to_their_lanes() -> None:
     counts = []
     for name in read_frame_list(root / "list" / "train_gt.txt"):
         mask = cv2.imread(str(root / "laneseg_label_w16" / Path(name).with_suffix(".png")), cv2.IMREAD_UNCHANGED)
+        assert mask is not None
         small = cv2.resize(mask[240:], (976, 208), interpolation=cv2.INTER_NEAREST)
         maps = np.stack([small == index for index in range(5)]).astype(np.float32)
         counts.append(count_frame(read_lanes(root / lanes_name(name)), decode_lanes(maps, rule=CROPPED)))

@@ -38,7 +38,7 @@ def test_odd_features_lose_their_last_row_and_column() -> None:
 
 
 def test_the_output_is_logits() -> None:
-    """Neither bounded to 0..1 nor equal for all lanes: scaled last weights scale them."""
+    """They are not bounded to 0..1 and differ between lanes: scaling the last weights scales them."""
     torch.manual_seed(1)
     branch = ExistenceBranch(8, 4, (4, 6)).eval()
     features = torch.randn(5, 8, 4, 6)

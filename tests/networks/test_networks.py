@@ -1,5 +1,7 @@
 """Contract of every network in the table, and facts about single ones."""
 
+from typing import cast
+
 import pytest
 import torch
 from torch import nn
@@ -30,6 +32,16 @@ def small(name: str, num_classes: int = 5) -> nn.Module:
     return build_network(name, num_classes, **cheap_options(name))
 
 
+def channels_of(network: nn.Module) -> dict[str, int]:
+    return cast(dict[str, int], network.feature_channels)
+
+
+def dilation(block: nn.Module, name: str) -> int:
+    convolution = block.get_submodule(name)
+    assert isinstance(convolution, nn.Conv2d)
+    return convolution.dilation[0]
+
+
 def images(batch: int = 2, height: int = 32, width: int = 48) -> torch.Tensor:
     return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(1))
 
@@ -44,7 +56,7 @@ def test_forward_and_backward_give_declared_features_and_finite_gradients(name: 
     output = network(images())
     assert isinstance(output, NetworkOutput)
     assert output.logits.shape == (2, 7, 32, 48)
-    assert {key: value.shape[1] for key, value in output.features.items()} == network.feature_channels
+    assert {key: value.shape[1] for key, value in output.features.items()} == channels_of(network)
     strides = STRIDES.get(name, RESNET_STRIDES)
     assert {key: tuple(value.shape[2:]) for key, value in output.features.items()} == {
         key: (32 // stride, 48 // stride) for key, stride in strides.items()
@@ -133,8 +145,8 @@ def test_parameter_counts(name: str, num_classes: int, count: int) -> None:
 @pytest.mark.parametrize("width", [0.0625, 0.5, 1.5])
 def test_width_scales_channels(name: str, width: int) -> None:
     network = build_network(name, 3, width=width)
-    published = build_network(name, 3).feature_channels
-    for layer, channels in network.feature_channels.items():
+    published = channels_of(build_network(name, 3))
+    for layer, channels in channels_of(network).items():
         assert channels % 4 == 0
         # At tiny widths the rule "strictly growing" may lift a stage by a few channels.
         assert abs(channels - width * published[layer]) <= 12
@@ -156,8 +168,8 @@ def test_blocks_add_depth(name: str) -> None:
 
 
 def test_dilations_of_erfnet_cycle() -> None:
-    deep = build_network("erfnet", 5, blocks=(1, 6)).block3
-    assert [block.column2.dilation[0] for block in deep[1:]] == [2, 4, 8, 16, 2, 4]
+    _, *blocks = build_network("erfnet", 5, blocks=(1, 6)).get_submodule("block3").children()
+    assert [dilation(block, "column2") for block in blocks] == [2, 4, 8, 16, 2, 4]
 
 
 @pytest.mark.parametrize(("depth", "reference"), [(18, resnet18), (50, resnet50)])
@@ -181,8 +193,8 @@ def test_backbone_takes_torchvision_weights_by_name(depth: int, reference: type)
 def test_teacher_101_is_built_and_dilated() -> None:
     with torch.device("meta"):
         network = build_network("pspnet_resnet101", 37).eval()
-    assert network.feature_channels == {"block1": 64, "block2": 256, "block3": 512, "block4": 1024, "block5": 2048}
-    assert len(network.backbone.layer3) == 23
+    assert channels_of(network) == {"block1": 64, "block2": 256, "block3": 512, "block4": 1024, "block5": 2048}
+    assert len(list(network.get_submodule("backbone.layer3").children())) == 23
     output = network(torch.empty(1, 3, 64, 96, device="meta"))
     assert output.features["block5"].shape == (1, 2048, 8, 12)
 
@@ -191,8 +203,10 @@ def test_pyramid_averages() -> None:
     """With identity projections the branch of one bin is the mean of the map, everywhere."""
     network = build_network("pspnet_resnet18", 2, bins=(1,), head_channels=8).eval()
     x = torch.randn(1, 512, 3, 5, generator=torch.Generator().manual_seed(0))
-    pool, conv, norm, relu = network.pyramid.branches[0]
-    branch = network.pyramid(x)[:, 512:]
+    pyramid = network.get_submodule("pyramid")
+    pool, conv, norm, relu = pyramid.get_submodule("branches.0").children()
+    assert isinstance(pool, nn.AdaptiveAvgPool2d)
+    branch = pyramid(x)[:, 512:]
     expected = relu(norm(conv(x.mean(dim=(2, 3), keepdim=True)))).expand(1, 8, 3, 5)
     assert_close(branch, expected)
     assert pool.output_size == 1

@@ -84,9 +84,17 @@ def small(layout: str = "authors") -> nn.Module:
     network = build_network("pspnet_resnet18", 5, layout=layout, head_channels=8).eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
             nn.init.uniform_(module.running_mean, -0.1, 0.1)
             nn.init.uniform_(module.running_var, 0.5, 2.0)
     return network
+
+
+def convolution(network: nn.Module, name: str) -> nn.Conv2d:
+    module = network.get_submodule(name)
+    assert isinstance(module, nn.Conv2d)
+    return module
 
 
 def as_theirs(network: nn.Module) -> dict[str, Tensor]:
@@ -113,7 +121,7 @@ def test_our_input_gives_what_theirs_gave(tmp_path: Path) -> None:
     for parameter in ours.parameters():
         nn.init.zeros_(parameter)
     with torch.no_grad():
-        theirs.backbone.conv1.weight /= 60  # inputs of the size of bytes
+        convolution(theirs, "backbone.conv1").weight /= 60  # inputs of the size of bytes
     load_released(ours, saved(tmp_path / "teacher.pth", as_theirs(theirs)))
     images = torch.randint(256, (2, 3, 96, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -166,10 +174,16 @@ def aligned(values: np.ndarray, rows: int, columns: int) -> np.ndarray:
 
 
 def test_the_authors_layout_dilates_whole_stages() -> None:
-    authors, paper = small("authors").backbone, small("paper").backbone
-    assert [block.conv1.dilation[0] for block in authors.layer4] == [4, 4]
-    assert [block.conv1.dilation[0] for block in paper.layer4] == [2, 4]
-    assert [block.conv1.dilation[0] for block in authors.layer3] == [2, 2]
+    authors, paper = small("authors"), small("paper")
+    assert dilations(authors, "layer4") == [4, 4]
+    assert dilations(paper, "layer4") == [2, 4]
+    assert dilations(authors, "layer3") == [2, 2]
+
+
+def dilations(network: nn.Module, stage: str) -> list[int]:
+    """Of each block's first convolution."""
+    blocks = network.get_submodule(f"backbone.{stage}").children()
+    return [convolution(block, "conv1").dilation[0] for block in blocks]
 
 
 def refused(network: nn.Module, uri: str) -> str:
@@ -210,7 +224,9 @@ def test_a_bare_and_an_old_style_state_dict_are_read(tmp_path: Path) -> None:
     content = {"state_dict": theirs, "best_mIoU": 0.4}
     torch.save(content, tmp_path / "old.pth.tar", _use_new_zipfile_serialization=False)
     load_released(network, str(tmp_path / "old.pth.tar"))
-    assert F.mse_loss(network.head[4].bias, theirs["classifier.bias"]) == 0
+    bias = convolution(network, "head.4").bias
+    assert bias is not None
+    assert F.mse_loss(bias, theirs["classifier.bias"]) == 0
 
 
 def test_files_are_told_from_folders_by_name() -> None:
@@ -223,13 +239,18 @@ def test_imagenet_weights_become_the_backbone(monkeypatch: pytest.MonkeyPatch) -
     from torchvision.models import resnet18
     from torchvision.models._api import WeightsEnum
 
-    theirs = resnet18().state_dict()
+    theirs: dict[str, Tensor] = resnet18().state_dict()
     asked: list[str] = []
-    monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda self, **_: (asked.append(str(self)), theirs)[1])
+
+    def noting(weights: WeightsEnum, **_: object) -> dict[str, Tensor]:
+        asked.append(str(weights))
+        return theirs
+
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", noting)
     network = small("paper")
     load_imagenet(network, depth_of("pspnet_resnet18"))
     assert asked == ["ResNet18_Weights.IMAGENET1K_V1"]
-    assert torch.equal(network.backbone.layer4[1].conv2.weight, theirs["layer4.1.conv2.weight"])
+    assert torch.equal(convolution(network, "backbone.layer4.1.conv2").weight, theirs["layer4.1.conv2.weight"])
 
 
 def test_without_a_way_to_fetch_them_one_line_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

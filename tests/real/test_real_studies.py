@@ -1,4 +1,4 @@
-"""Two trials on each of the real samples, through the command line; skipped aloud where the frames are not."""
+"""Two trials on each of the real samples, through the command line; skipped, with a message, without the frames."""
 
 import os
 from pathlib import Path

@@ -79,7 +79,8 @@ def test_a_flip_swaps_the_lanes(culane_settings: ScenesSettings) -> None:
         update={"augment": culane_settings.augment.model_copy(update={"flip": True}), "cache": False}
     )
     scenes = open_scenes(settings, "train")
-    plain, swapped = {1: 0, 2: 10, 3: 20, 4: 30}, {}
+    plain = {1: 0, 2: 10, 3: 20, 4: 30}
+    swapped: dict[int, int] = {}
     for view in range(8):
         labels = scenes.view(0, view, 0).labels[20].numpy()
         found = {int(label): int(np.flatnonzero(labels == label)[0]) for label in np.unique(labels) if label}

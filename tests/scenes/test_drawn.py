@@ -1,6 +1,7 @@
 """Drawn scenes as a data set. The drawing itself is replaced; it has tests of its own."""
 
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,12 @@ def _drawn_numbers(settings: ScenesSettings, module: ModuleType) -> dict[str, li
     """Numbers that each split asks the drawing for."""
     asked: list[int] = []
     draw = module.draw_scene
-    module.draw_scene = lambda seed, index, *size: (asked.append(index), draw(seed, index, *size))[1]  # type: ignore[attr-defined]
+
+    def noting(seed: int, index: int, *size: int) -> Any:
+        asked.append(index)
+        return draw(seed, index, *size)
+
+    module.draw_scene = noting  # type: ignore[attr-defined]
     source = DrawnScenes(settings)
     numbers = {}
     for split, indices in split_scenes(source, settings).items():

@@ -1,4 +1,4 @@
-"""A user's own folder: what it may hold, and one clear line for all that it may not."""
+"""A user's own folder: what it may hold, and a one-line error for everything else."""
 
 from pathlib import Path
 

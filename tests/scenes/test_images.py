@@ -107,7 +107,7 @@ def test_channels_are_red_green_blue(tmp_path: Path) -> None:
 
 
 def test_images_are_not_turned_by_their_exif_tag(tmp_path: Path) -> None:
-    """Their masks have none, so a turned image would part from its mask."""
+    """Masks have no such tag, so a turned image would no longer match its mask."""
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (8, 4)).save(tmp_path / "e.jpg", exif=exif)

@@ -1,4 +1,4 @@
-"""An index is used as long as it tells the truth, and never stands in the way of a listing."""
+"""An index is used only while it matches the files, and a bad one never prevents a listing."""
 
 import os
 import time

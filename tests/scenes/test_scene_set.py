@@ -1,4 +1,4 @@
-"""A split as trainings see it: the same laws for every data set of the table."""
+"""A split as trainings see it: the same rules for every data set of the table."""
 
 import pickle
 from collections.abc import Callable
@@ -130,9 +130,14 @@ def test_scenes_are_decoded_once_on_a_machine_and_not_beyond_the_room(
 ) -> None:
     loads: list[int] = []
     load = SceneSet.load
-    monkeypatch.setattr(SceneSet, "load", lambda self, index: (loads.append(index), load(self, index))[1])
+
+    def noting(scenes: SceneSet, index: int) -> Any:
+        loads.append(index)
+        return load(scenes, index)
+
+    monkeypatch.setattr(SceneSet, "load", noting)
     monkeypatch.setenv("INTRA_SEARCH_CACHE", str(tmp_path / "cache"))
-    for _ in range(2):  # the second set, another process say, finds what the first one kept
+    for _ in range(2):  # the second set, as in another process, finds what the first one cached
         scenes = open_scenes(settings, "train")
         for index in (0, 1, 0):
             scenes.evaluation(index)
@@ -196,7 +201,7 @@ def test_fingerprint_sees_a_replaced_image(folder_settings: ScenesSettings, fold
 def test_fingerprint_sees_what_labels_become(
     folder_settings: ScenesSettings, folder_root: Path, classes: Any, rows: str
 ) -> None:
-    """Names and files stay; a kept scene, or the teacher's answer about one, would be of other labels."""
+    """Names and files stay the same, but a cached scene or a stored answer would belong to the old labels."""
     settings = _with(folder_settings, classes=classes)
     before = open_scenes(settings, "train")
     (folder_root / "classes.csv").write_text(f"index,name,category,swap\n{rows}")

@@ -53,7 +53,7 @@ def test_a_group_far_larger_than_the_share_stays_in_train() -> None:
 
 
 def test_the_draw_is_the_same_on_every_machine() -> None:
-    """Frozen: a change here gives every study another validation set."""
+    """Must never change: every study would get another validation set."""
     scenes = _scenes(**{f"video{number}": 10 for number in range(10)})
     first = split_groups(scenes, _settings(seed=0))
     assert (first["val"], first["test"]) == ({"video2"}, {"video5"})

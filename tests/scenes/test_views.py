@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,7 +28,7 @@ from intra_search.scenes.views import (
 
 Array = NDArray[np.uint8]
 ROOT = Path(__file__).parents[2]
-ALL = {"scale": (0.7, 1.6), "rotation": 12.0, "colour": 0.3, "flip": True}
+ALL: dict[str, Any] = {"scale": (0.7, 1.6), "rotation": 12.0, "colour": 0.3, "flip": True}
 
 
 def _settings(height: int = 64, width: int = 96, **recipe: object) -> ScenesSettings:
@@ -100,12 +101,12 @@ def test_images_are_reduced_without_aliasing() -> None:
 
 def test_evaluation_draws_nothing() -> None:
     image, labels = _scene(100, 150)
-    states = (torch.get_rng_state(), np.random.get_state()[1], random.getstate())  # noqa: NPY002
+    states = (torch.get_rng_state(), np.random.get_state(legacy=False)["state"]["key"], random.getstate())  # noqa: NPY002
     first = evaluation_view(image, labels, _settings(**ALL), 3)
     second = evaluation_view(image, labels, _settings(**ALL), 3)
     assert _same(first, second)
     assert torch.equal(states[0], torch.get_rng_state())
-    assert np.array_equal(states[1], np.random.get_state()[1])  # noqa: NPY002
+    assert np.array_equal(states[1], np.random.get_state(legacy=False)["state"]["key"])  # noqa: NPY002
     assert states[2] == random.getstate()
     assert _same(first, evaluation_view(image, labels, _settings(), 3))
 
@@ -156,7 +157,7 @@ def test_drawing_leaves_the_global_randomness_alone() -> None:
 
 
 def test_generators_differ_in_each_number_and_are_frozen() -> None:
-    """Frozen: stored knowledge was answered on these draws."""
+    """They must never change: stored knowledge was computed on views drawn from these numbers."""
     draws = {
         key: torch.rand(3, generator=view_generator(*key), dtype=torch.float64)
         for key in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0))
@@ -225,7 +226,7 @@ def _inner(labels: Tensor) -> Tensor:
     ],
 )
 @pytest.mark.parametrize("shape", [(64, 96), (150, 200), (50, 70)])
-def test_image_and_labels_move_together(recipe: dict[str, object], shape: tuple[int, int]) -> None:
+def test_image_and_labels_move_together(recipe: dict[str, Any], shape: tuple[int, int]) -> None:
     """Each pixel of a coordinate image is painted with where it came from; its label must say the same place."""
     image, rows, columns = _coordinates(*shape)
     settings = _settings(**recipe)
@@ -247,7 +248,7 @@ def test_image_and_labels_move_together(recipe: dict[str, object], shape: tuple[
 
 
 @pytest.mark.parametrize("recipe", [{"scale": (0.4, 0.6)}, {"rotation": 30.0}])
-def test_pixels_that_no_frame_covers_are_filled_and_ignored(recipe: dict[str, object]) -> None:
+def test_pixels_that_no_frame_covers_are_filled_and_ignored(recipe: dict[str, Any]) -> None:
     image, labels = np.full((64, 96, 3), 250, np.uint8), np.full((64, 96), 3, np.uint8)
     filled = 0
     for number in range(8):

@@ -8,12 +8,12 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.trial import TrialState
 
 from intra_search.config.objectives import Objective
 from intra_search.config.study_file import StudyPlan, parse_study
 from intra_search.search.adviser import Adviser, told_trial
 from intra_search.store.ledger import HistoryRow, TrialRecord
+from intra_search.store.trial_state import TrialState
 
 STUDY = """
 [search]
@@ -71,12 +71,12 @@ def test_states_are_told_as_documented() -> None:
     plan = plan_of()
     records, histories = ledger_of(plan, 8)
     expected = {
-        "done": TrialState.COMPLETE,
-        "stopped": TrialState.PRUNED,
-        "failed": TrialState.FAIL,
-        "running": TrialState.RUNNING,
-        "waiting": TrialState.RUNNING,
-        "infeasible": TrialState.PRUNED,
+        "done": optuna.trial.TrialState.COMPLETE,
+        "stopped": optuna.trial.TrialState.PRUNED,
+        "failed": optuna.trial.TrialState.FAIL,
+        "running": optuna.trial.TrialState.RUNNING,
+        "waiting": optuna.trial.TrialState.RUNNING,
+        "infeasible": optuna.trial.TrialState.PRUNED,
     }
     study = optuna.create_study(direction="maximize")
     for record in records:
@@ -104,7 +104,10 @@ def test_parameters_are_the_walks_questions() -> None:
         "distill.affinity.orders": [4],
     }
     told = told_trial(
-        plan.space, TrialRecord(trial=0, state="failed", point=point, origin="point", created="now"), [], OBJECTIVE
+        plan.space,
+        TrialRecord(trial=0, state=TrialState.FAILED, point=point, origin="point", created="now"),
+        [],
+        OBJECTIVE,
     )
     assert told is not None
     assert told.params == {
@@ -144,7 +147,7 @@ def test_suggestions_lie_in_the_space_and_depend_on_the_ledger_alone(sampler: st
         assert suggested == old.suggest(count, records, histories)
         assert suggested == Adviser(plan.space, plan.settings).suggest(count, records, histories)
         # The trial's own record (asked before a kill) does not change the suggestion.
-        own = TrialRecord(trial=count, state="waiting", point=suggested, origin="sampler", created="now")
+        own = TrialRecord(trial=count, state=TrialState.WAITING, point=suggested, origin="sampler", created="now")
         assert suggested == old.suggest(count, [*records, own], histories)
     other_seed = plan_of(f"search.sampler={sampler}", "seed=1")
     assert Adviser(other_seed.space, other_seed.settings).suggest(16, records, histories) != suggested
@@ -204,7 +207,7 @@ high = 9
 step = 2
 """
     plan = parse_study(text, "study", [f"search.sampler={sampler}", "search.startup_trials=2"])
-    adviser, records = Adviser(plan.space, plan.settings), []
+    adviser, records = Adviser(plan.space, plan.settings), list[TrialRecord]()
     for trial in range(6):
         point = adviser.suggest(trial, records, {})
         fields: dict[str, Any] = {"trial": trial, "state": "done", "objectives": {METRIC: 0.1 * (trial == 0)}}

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -255,7 +255,7 @@ class Killer:
             raise KilledError
 
 
-def drill(folder: StudyFolder, plan: StudyPlan, kills: list[tuple[str | None, int]], rng: random.Random) -> None:
+def drill(folder: StudyFolder, plan: StudyPlan, kills: Sequence[tuple[str, int]], rng: random.Random) -> None:
     """Kills one driver after another, lets zombies write on, and lets the last driver finish."""
     zombies: list[Worker] = []
     for event, number in [*kills, ("never", 0)]:
@@ -332,7 +332,9 @@ def test_a_point_added_to_the_file_is_tried_when_the_study_goes_on(folder: Study
     record = folder.ledger.record(6)
     assert record is not None
     assert (record.point, record.origin) == (added, "point")
-    assert folder.ledger.record(7).origin == "sampler"  # type: ignore[union-attr]
+    last = folder.ledger.record(7)
+    assert last is not None
+    assert last.origin == "sampler"
 
 
 def test_draining_lets_every_trial_leave_after_its_epoch(folder: StudyFolder) -> None:

@@ -26,7 +26,7 @@ def record(trial: int, state: str, value: float | None, **fields: Any) -> TrialR
         best = {"objectives": {"val/miou": value}, "best_epoch": 2, "best_checkpoint": path, "epochs": 3}
     known: dict[str, Any] = {**best, "device_seconds": 2.5, **fields}
     point = {"distill.affinity.weight": 0.1 * trial}
-    return TrialRecord(trial=trial, state=state, point=point, origin="point", created="now", **known)
+    return TrialRecord(trial=trial, state=TrialState(state), point=point, origin="point", created="now", **known)
 
 
 @pytest.fixture

@@ -7,12 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intra_search.errors import StudyError
-from intra_search.store.ledger import Ledger, TrialRecord, checkpoint_name, trial_folder
+from intra_search.store.ledger import HistoryRow, Ledger, TrialRecord, checkpoint_name, trial_folder
 from intra_search.store.storage import Storage
+from intra_search.store.trial_state import TrialState
 
 RECORD = TrialRecord(
     trial=17,
-    state="stopped",
+    state=TrialState.STOPPED,
     point={"distill.affinity.orders": [1, 3], "student.network": "erfnet", "distill.affinity.weight": 0.1},
     origin="sampler",
     generation=2,
@@ -24,7 +25,7 @@ RECORD = TrialRecord(
     reason="val/miou 0.3000 is rank 4 of 5 at the rung of epoch 2",
     created="2026-01-01T00:00:00+00:00",
 )
-ROWS = [{"epoch": 1, "val/miou": 0.1, "val/iou/arrow": None}, {"epoch": 2, "val/miou": 1 / 3}]
+ROWS: list[HistoryRow] = [{"epoch": 1, "val/miou": 0.1, "val/iou/arrow": None}, {"epoch": 2, "val/miou": 1 / 3}]
 
 POINTS = st.dictionaries(st.text(max_size=5), st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.text()))
 
@@ -57,7 +58,7 @@ def test_any_point_survives(
     tmp_path_factory: pytest.TempPathFactory, point: dict[str, float | str], trial: int
 ) -> None:
     ledger = Ledger(Storage(tmp_path_factory.mktemp("study")))
-    record = TrialRecord(trial=trial, state="waiting", point=point, origin="point", created="now")
+    record = TrialRecord(trial=trial, state=TrialState.WAITING, point=point, origin="point", created="now")
     ledger.write(record)
     assert ledger.records() == [record]
 

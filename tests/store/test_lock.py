@@ -1,5 +1,7 @@
 """One driver per study: the owner is named, a killed owner frees it."""
 
+import fcntl
+import getpass
 import json
 import os
 import signal
@@ -113,7 +115,7 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def fails(*_: object) -> None:
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr(lock.fcntl, "flock", fails)
+    monkeypatch.setattr(fcntl, "flock", fails)
     with pytest.raises(StorageError, match="file locks, found Function not implemented"):
         study_lock(Storage(tmp_path)).__enter__()
 
@@ -122,7 +124,7 @@ def test_a_user_without_a_name_can_hold_a_lock(tmp_path: Path, monkeypatch: pyte
     def nameless() -> str:
         raise KeyError("getpwuid(): uid not found: 4711")
 
-    monkeypatch.setattr(lock.getpass, "getuser", nameless)
+    monkeypatch.setattr(getpass, "getuser", nameless)
     with study_lock(Storage(tmp_path)):
         assert json.loads((tmp_path / "lock").read_text())["user"] == f"uid {os.getuid()}"
 

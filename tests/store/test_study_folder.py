@@ -16,6 +16,7 @@ from intra_search.errors import StudyError
 from intra_search.store import study_folder
 from intra_search.store.ledger import TrialRecord
 from intra_search.store.study_folder import StudyFolder, differences, without_none
+from intra_search.store.trial_state import TrialState
 
 PLAN = parse_study('[space."distill.affinity.weight"]\nkind = "float"\nlow = 0.0\nhigh = 1.0', "f")
 SPACE = PLAN.space.tables()
@@ -41,7 +42,7 @@ def folder(tmp_path: Path) -> StudyFolder:
     folder = StudyFolder(str(tmp_path / "study"))
     folder.check(dumped(), SCENES)
     assert folder.begin(dumped(), SPACE, SCENES) == 1
-    folder.ledger.write(TrialRecord(trial=0, state="waiting", point={}, origin="point", created="now"))
+    folder.ledger.write(TrialRecord(trial=0, state=TrialState.WAITING, point={}, origin="point", created="now"))
     return folder
 
 
@@ -121,7 +122,7 @@ def test_settings_of_a_family_may_change_until_a_trial_is_of_it(folder: StudyFol
     changed = dumped(student__enet__blocks=[5, 8])
     folder.check(changed, SCENES)
     point = {"student.network": "enet"}
-    folder.ledger.write(TrialRecord(trial=1, state="waiting", point=point, origin="point", created="now"))
+    folder.ledger.write(TrialRecord(trial=1, state=TrialState.WAITING, point=point, origin="point", created="now"))
     with pytest.raises(StudyError, match=r"found student.enet.blocks = \[5, 8\] instead of \[4, 16\]"):
         folder.check(changed, SCENES)
     folder.check(dumped(student__resnet18__width=0.5), SCENES)
@@ -246,7 +247,7 @@ def test_a_study_within_a_study_has_a_ledger_and_generations_of_its_own(folder: 
     inner.check(dumped(), SCENES)
     assert inner.begin(dumped(), SPACE, SCENES) == 1
     assert inner.begin(dumped(), SPACE, SCENES) == 2
-    inner.ledger.write(TrialRecord(trial=5, state="waiting", point={}, origin="point", created="now"))
+    inner.ledger.write(TrialRecord(trial=5, state=TrialState.WAITING, point={}, origin="point", created="now"))
     assert [record.trial for record in inner.ledger.records()] == [5]
     assert [record.trial for record in folder.ledger.records()] == [0]
     assert folder.generation == 1

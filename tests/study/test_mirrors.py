@@ -58,7 +58,7 @@ def read_back(folder: Path) -> Any:
         return EventAccumulator(str(folder)).Reload()
 
 
-def curve(folder: Path, tag: str) -> list[tuple[int, float]]:
+def curve(folder: Path, tag: str) -> list[tuple[int, Any]]:
     return [(point.step, pytest.approx(point.value)) for point in read_back(folder).Scalars(tag)]
 
 

@@ -1,4 +1,4 @@
-"""What steps cost: measured on tiny roads, nothing left behind."""
+"""Step times are measured on tiny roads, and no file is left behind."""
 
 from pathlib import Path
 

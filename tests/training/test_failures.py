@@ -46,7 +46,8 @@ class PreemptionError(Exception):
 
 def of_task(cause: Exception) -> Exception:
     """As `ray.get` raises what a task raised: an error of Ray's that is of the cause's class, too."""
-    return ray.exceptions.RayTaskError("epochs", "Traceback of pid=17", cause=cause).as_instanceof_cause()
+    error: Exception = ray.exceptions.RayTaskError("epochs", "Traceback of pid=17", cause=cause).as_instanceof_cause()
+    return error
 
 
 def wrapped(cause: Exception) -> Exception:

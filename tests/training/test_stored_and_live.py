@@ -1,7 +1,7 @@
 """Stored answers and a live teacher train the same student: the same curve of every loss over three epochs.
 
 Computed in float64, where the only difference left is that of the store. In float32 the two curves are equal to 1e-6
-until some unit whose input is almost zero falls to the other side; from there on they part, the cross-entropy by up to
+until the input of some unit, almost zero, gets the other sign; from then on they differ, the cross-entropy by up to
 1e-3 (in three of five trainings within three epochs).
 """
 
