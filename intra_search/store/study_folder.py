@@ -7,12 +7,13 @@ from typing import Any
 import tomli_w
 
 from intra_search.config.parsing import parse_settings
+from intra_search.config.space import Point
 from intra_search.config.student import NETWORK, family_of
 from intra_search.config.study import StudySettings
 from intra_search.config.traits import Trait, traits_of
 from intra_search.config.upgrades import MOVED, base_network, moved, upgrade_point, upgrade_stored
 from intra_search.errors import SettingError, StudyError
-from intra_search.store.ledger import Ledger, Point, now
+from intra_search.store.ledger import Ledger, now
 from intra_search.store.storage import Storage
 
 STUDY_VERSION = 2
