@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from intra_search.config.space import Point
 from intra_search.errors import StudyError
 from intra_search.store.bundle import MANIFEST
 from intra_search.store.storage import Storage
@@ -14,10 +15,6 @@ from intra_search.store.trial_state import TrialState
 
 HistoryRow = dict[str, Any]
 """One finished epoch: "epoch" (1, 2, …), the metrics ("val/miou") and the terms ("train/affinity")."""
-
-
-Point = dict[str, Any]
-"""Searched path to value."""
 
 
 class TrialRecord(BaseModel):
@@ -28,6 +25,7 @@ class TrialRecord(BaseModel):
     trial: int
     state: TrialState
     point: Point
+    """Searched path to value."""
     origin: Literal["point", "sampler"]
     """A fixed point of the study file, or the sampler's suggestion."""
     generation: int = 0

@@ -8,6 +8,7 @@ import tomli_w
 
 from intra_search.config.objectives import Objectives
 from intra_search.config.parsing import parse_settings
+from intra_search.config.space import Point
 from intra_search.config.student import NETWORK, family_of
 from intra_search.config.study import StudySettings
 from intra_search.config.traits import Trait, traits_of
@@ -22,7 +23,7 @@ from intra_search.store.artefacts import (
     PlainRecord,
     TeacherRecord,
 )
-from intra_search.store.ledger import Ledger, Point, now
+from intra_search.store.ledger import Ledger, now
 from intra_search.store.storage import Storage
 
 STUDY_VERSION = 2

@@ -63,7 +63,7 @@ def _copy_checkpoint(context: StudyContext, home: str, uri: str) -> str:
 
 def _import_released(context: StudyContext, home: str) -> str:
     from intra_search.training.job import teacher_job
-    from intra_search.training.loop import checkpoint_about
+    from intra_search.training.recipe import checkpoint_about
 
     storage, settings = context.folder.storage, context.settings
     scenes = open_scenes(settings.scenes, "train")

@@ -4,7 +4,7 @@ import functools
 import time
 import uuid
 from collections.abc import Mapping
-from typing import Any, Literal, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +12,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from intra_search.config.objectives import Objectives
 from intra_search.config.seeding import derived_seed
-from intra_search.config.study import StudySettings
 from intra_search.distill.loss import StudentLoss, StudentLossResult, needs_of
 from intra_search.distill.needs import teacher_answers
 from intra_search.distill.workers import ALONE, Workers
 from intra_search.knowledge.reader import open_knowledge
 from intra_search.knowledge.source import scene_hashes
-from intra_search.networks.build import NetworkRecipe, build_network
 from intra_search.networks.checkpoint import (
     Checkpoint,
     initialise,
@@ -30,7 +28,7 @@ from intra_search.networks.checkpoint import (
 from intra_search.networks.input import normalise
 from intra_search.networks.placement import Placement, place
 from intra_search.networks.released import depth_of, load_imagenet
-from intra_search.scenes.scene_set import SceneSet, open_scenes
+from intra_search.scenes.scene_set import open_scenes
 from intra_search.store.ledger import HistoryRow
 from intra_search.store.storage import Storage
 from intra_search.training.batch_norm import over_workers
@@ -39,6 +37,7 @@ from intra_search.training.evaluation import validate
 from intra_search.training.failures import DivergedError
 from intra_search.training.job import TrainingJob
 from intra_search.training.optimizer import build_optimizer, learning_rate, set_learning_rate
+from intra_search.training.recipe import checkpoint_about, feature_channels, network_recipe, teacher_channels
 from intra_search.training.replicas import check_agreed, check_replicas, describe_workers
 
 FINITE_CHECK_STEPS = 20
@@ -269,43 +268,3 @@ class Training:
         # The one before the newest stays, in case the newest turns out to be damaged.
         best = Objectives.of(self.job.settings).best_epoch(self.history)
         prune_checkpoints(self._storage, folder, {epoch, epoch - 1, best})
-
-
-def network_recipe(purpose: Literal["student", "teacher"], settings: StudySettings, scenes: SceneSet) -> NetworkRecipe:
-    """The network that a job trains. For data sets of lanes it has an existence branch."""
-    recipe = NetworkRecipe(settings.student.network, len(scenes.classes), settings.student.options())
-    training = settings.training
-    if purpose == "teacher":
-        recipe = NetworkRecipe(settings.teacher.network, len(scenes.classes), settings.teacher.options.model_dump())
-        training = settings.teacher.training
-    if not scenes.num_lanes or training.existence_weight == 0:
-        return recipe
-    return recipe._replace(num_lanes=scenes.num_lanes, input_size=(settings.scenes.height, settings.scenes.width))
-
-
-def feature_channels(network: nn.Module) -> dict[str, int]:
-    """Channels of a network's named features."""
-    return cast(dict[str, int], network.feature_channels)
-
-
-def teacher_channels(settings: StudySettings) -> dict[str, int]:
-    """Channels of the teacher's features, found without allocating its weights."""
-    with torch.device("meta"):
-        teacher = build_network(settings.teacher.network, 2, **settings.teacher.options.model_dump())
-    return feature_channels(teacher)
-
-
-def checkpoint_about(
-    job: TrainingJob, recipe: NetworkRecipe, scenes: SceneSet, history: list[HistoryRow]
-) -> dict[str, Any]:
-    """What evaluation, `init` and a person need to know of a checkpoint."""
-    return {
-        "network": recipe._asdict(),
-        "classes": [scene_class._asdict() for scene_class in scenes.classes],
-        "scenes": scenes.fingerprint,
-        "purpose": job.purpose,
-        "folder": job.folder,
-        "generation": job.generation,
-        "settings": job.settings.model_dump(mode="json"),
-        "history": history,
-    }

@@ -22,7 +22,8 @@ from intra_search.training.costs import ViewCosts, measure_costs
 from intra_search.training.evaluation import Background, validate
 from intra_search.training.failures import DivergedError, Failure, RestartPolicy, classify, restart_or_raise
 from intra_search.training.job import TrainingJob
-from intra_search.training.loop import Training, network_recipe
+from intra_search.training.loop import Training
+from intra_search.training.recipe import network_recipe
 from intra_search.training.replicas import current_workers
 from intra_search.training.report import TrialReport, message
 

@@ -14,7 +14,8 @@ from intra_search.scenes.writers.formats import draw_data_set, draw_order
 from intra_search.store.ledger import HistoryRow
 from intra_search.training.evaluation import validate
 from intra_search.training.job import student_job
-from intra_search.training.loop import Training, network_recipe
+from intra_search.training.loop import Training
+from intra_search.training.recipe import network_recipe
 from intra_search.training.replicas import current_workers
 from tests.distributed.two_processes import run_in_two
 from tests.small_benchmarks import METRICS, SIZES
