@@ -26,7 +26,7 @@ def test_equals_bincount(kind: str, shape: tuple[int, ...]) -> None:
 
 def test_pairs_hand_value() -> None:
     pairs = pair_counts(np.array([[3, 3, 200]], np.uint8), np.array([[4, 4, 0]], np.uint8))
-    assert (pairs[3, 4], pairs[200, 0], pairs.sum()) == (2, 1, 3)
+    assert (int(pairs[3, 4]), int(pairs[200, 0]), int(pairs.sum())) == (2, 1, 3)
 
 
 def test_views_that_are_not_contiguous() -> None:
