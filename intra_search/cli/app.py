@@ -87,6 +87,7 @@ def run(
 @app.command()
 def status(study: StudyArgument, as_json: JsonOption = False) -> None:
     """How far a study is."""
+    from intra_search.config.objectives import Objectives
     from intra_search.selection.pick import status as study_status
     from intra_search.store.lock import lock_owner
     from intra_search.store.study_folder import StudyFolder
@@ -103,7 +104,7 @@ def status(study: StudyArgument, as_json: JsonOption = False) -> None:
     spent = ", ".join(f"{purpose} {seconds:.0f}" for purpose, seconds in found["device_seconds"].items())
     typer.echo(f"device seconds: {spent}")
     if found["best"] is not None:
-        text = folder.objectives.text(found["best"]["objectives"])
+        text = Objectives.of(folder.settings).text(found["best"]["objectives"])
         typer.echo(f"best: trial {found['best']['trial']}, epoch {found['best']['epoch']}, {text}")
 
 

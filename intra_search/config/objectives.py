@@ -60,9 +60,10 @@ class Limit(NamedTuple):
     least: float | None = None
 
     def excess(self, value: float) -> float:
-        """How far a value lies beyond the limit, in the metric's unit; 0 when it keeps it."""
-        above = 0.0 if self.most is None else value - self.most
-        below = 0.0 if self.least is None else self.least - value
+        """How far a value lies beyond the limit, as a share of the limit, so that excesses of several metrics can be
+        added; 0 when the limit is kept."""
+        above = 0.0 if self.most is None else (value - self.most) / (abs(self.most) or 1.0)
+        below = 0.0 if self.least is None else (self.least - value) / (abs(self.least) or 1.0)
         return max(above, below, 0.0)
 
 
@@ -116,9 +117,11 @@ class Objectives(NamedTuple):
 
     def best_until(self, history: Sequence[Row], epoch: int) -> Scores | None:
         """Scores of the best of the first `epoch` epochs, all of that one epoch; None when none has scores."""
-        seen = history[:epoch]
-        ranked = self.ranked_epochs(seen)
-        return self.scores(next(row for row in seen if int(row["epoch"]) == ranked[0])) if ranked else None
+        if len(self.objectives) == 1 and not self.limits:  # asked of every trial at each rung, so without detours
+            best = self.lead.best(value for row in history[:epoch] if (value := self.lead.value(row)) is not None)
+            return None if best is None else {self.lead.metric: best}
+        scored = (scores for row in history[:epoch] if (scores := self.scores(row)) is not None)
+        return min(scored, key=self.order, default=None)
 
     def dominates(self, scores: Scores | None, others: Scores | None) -> bool:
         """Whether the first scores are better: they break limits by less, or break none and are at least as good in

@@ -18,7 +18,9 @@ class ResourcesSettings(Settings):
     trials_per_gpu: int = Field(default=1, ge=1)
     """One-worker trials that share a GPU."""
     max_restarts: int = Field(default=8, ge=0)
-    """How often the workers of one trial may die (killed, out of memory, machine lost) before it counts as failed."""
+    """How often work may be tried again after a failure: a trial whose workers die (killed, out of memory, machine
+    lost), the teacher's training, a shard of the teacher's answers. An error that comes twice with nothing stored
+    between ends it earlier; a machine that is taken away with notice does not count."""
     loader_processes: int = Field(default=0, ge=0)
     """Processes per worker that decode scenes ahead; 0: the training process decodes them itself."""
 

@@ -22,7 +22,7 @@ OFFICIAL_METRICS: dict[str, str] = {
     "val/f1": "culane",
     "val/mean_ap": "llamas",
 }
-"""Metrics of whole frames by a benchmark's own rules, and the data set whose they are."""
+"""Metrics of whole frames by a benchmark's own rules, and the data set that each belongs to."""
 
 
 class SearchSettings(Settings):

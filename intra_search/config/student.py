@@ -1,7 +1,7 @@
 """Settings of the student: which network, and one group of settings per family of networks.
 
 A new family is a class and a field here, named as its network in the table `NETWORKS` of `intra_search.networks.build`,
-whose keyword arguments its settings are. A group's defaults are the published network.
+whose keyword arguments its settings are. Its defaults are the published network.
 """
 
 from typing import Annotated, Any, Self
@@ -28,8 +28,9 @@ class ENetSettings(Settings):
 
     width: Width = 1.0
     """Multiplies every channel count, rounded to multiples of 4; 1 is the published network."""
-    blocks: tuple[int, int] = (4, 16)
-    """Bottlenecks at 1/4 and at 1/8 of the input; 4 and 16 is the published network."""
+    blocks: tuple[int, int] = (5, 8)
+    """Bottlenecks at 1/4 and at 1/8 of the input; 4 and 16 is the published network. The default is that of older
+    studies, which had one `blocks` for all networks."""
 
 
 class ResNet18Settings(Settings):

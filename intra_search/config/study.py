@@ -10,7 +10,7 @@ from intra_search.config.distill import DistillSettings
 from intra_search.config.knowledge import KnowledgeSettings
 from intra_search.config.resources import ResourcesSettings
 from intra_search.config.scenes import ScenesSettings
-from intra_search.config.search import OFFICIAL_METRICS, SearchSettings
+from intra_search.config.search import OFFICIAL_METRICS, Metric, SearchSettings
 from intra_search.config.student import StudentSettings
 from intra_search.config.teacher import TeacherSettings
 from intra_search.config.training import TrainingSettings
@@ -39,7 +39,11 @@ class StudySettings(Settings):
             raise BrokenRuleError(
                 "scenes.views", rule, "knowledge.mode = stored", "add --set knowledge.mode=live, or auto"
             )
-        metric = self.search.objectives[0]
+        for metric in self.search.objectives:
+            self._check_metric(metric)
+        return self
+
+    def _check_metric(self, metric: Metric) -> None:
         dataset = OFFICIAL_METRICS.get(metric, self.scenes.dataset)
         if dataset != self.scenes.dataset:
             rule = f"{metric} is a metric of {dataset}"
@@ -48,4 +52,3 @@ class StudySettings(Settings):
         if dataset in ("apolloscape", "culane") and metric in OFFICIAL_METRICS and self.scenes.classes != "fine":
             rule, found = f"{metric} needs scenes.classes = fine", self.scenes.classes
             raise BrokenRuleError("search.objectives", rule, found, "maximise val/miou")
-        return self

@@ -5,7 +5,7 @@ students, such as `student.erfnet.width`. All of this may run on a tree that is 
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from intra_search.config.student import NETWORK, StudentSettings, family_of
@@ -16,8 +16,6 @@ MOVED: dict[str, tuple[str, ...]] = {
     "student.blocks": ("student.erfnet.blocks", "student.enet.blocks"),
 }
 """Settings of version 1, and where they are today."""
-
-OLD_DEFAULTS: dict[str, Any] = {"student.width": 1.0, "student.blocks": [5, 8]}
 
 Tree = dict[str, Any]
 
@@ -37,19 +35,17 @@ def upgrade_file(settings: Tree, tables: Tree) -> tuple[Tree, Tree, dict[str, tu
         return settings, tables, {}
     network = base_network(settings)
     upgraded = dict(tables)
-    families = {network}
     if isinstance(space, dict):
         upgraded["space"] = upgrade_space(space, network)
-        families |= set(_families(space, network))
     if isinstance(points, list):
         upgraded["points"] = [upgrade_point(point, network) if isinstance(point, dict) else point for point in points]
-    return upgrade_settings(settings, families), upgraded, {path: MOVED[path] for path in MOVED if path in named}
+    return upgrade_settings(settings), upgraded, {path: MOVED[path] for path in MOVED if path in named}
 
 
 def upgrade_stored(tree: Tree) -> Tree:
     """A stored study.toml of version 1; its version number stays, since it is that of the file."""
     network = base_network(tree["settings"])
-    upgraded = {**tree, "settings": upgrade_settings(tree["settings"], ())}
+    upgraded = {**tree, "settings": upgrade_settings(tree["settings"])}
     if isinstance(tree.get("points"), list):
         upgraded["points"] = [upgrade_point(point, network) for point in tree["points"]]
     if isinstance(tree.get("space"), dict):
@@ -62,19 +58,18 @@ def upgrade_stored(tree: Tree) -> Tree:
     return upgraded
 
 
-def upgrade_settings(settings: Tree, families: Iterable[str]) -> Tree:
-    """An old setting becomes that of every family. One that is not given keeps its old default in `families`: the
-    published blocks of ENet are the default today, those of ERFNet were it then."""
+def upgrade_settings(settings: Tree) -> Tree:
+    """An old setting becomes that of every family. (One that is not given has the same default in both forms.)"""
     student = _student_of(settings)
     if not isinstance(settings.get("student", {}), dict):
         return settings
     given = {path: student.pop(key) for path in MOVED if (key := path.removeprefix("student.")) in student}
-    for path, news in MOVED.items():
-        for new in news:
+    for path, value in given.items():
+        for new in MOVED[path]:
             _, family, key = new.split(".")
             group = student.get(family, {})
-            if isinstance(group, dict) and key not in group and (path in given or family in families):
-                student[family] = {**group, key: given.get(path, OLD_DEFAULTS[path])}
+            if isinstance(group, dict) and key not in group:
+                student[family] = {**group, key: value}
     return {**settings, "student": student}
 
 

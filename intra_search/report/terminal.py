@@ -135,11 +135,11 @@ def point_text(point: dict[str, Any]) -> str:
 
 def print_ranking(console: Console, folder: StudyFolder) -> None:
     """All trials, best first."""
-    objectives, records = folder.objectives, folder.ledger.records()
+    settings, records = folder.settings, folder.ledger.records()
+    objectives = Objectives.of(settings)
     scored = ranked(records, objectives)
     rest = [record for record in records if record not in scored]
-    epochs = folder.stored()["settings"]["training"]["epochs"]
-    console.print(trial_table([*scored, *rest], objectives, epochs, "Ranking"))
+    console.print(trial_table([*scored, *rest], objectives, settings.training.epochs, "Ranking"))
 
 
 def print_pick(console: Console, folder: StudyFolder, chosen: Pick) -> None:

@@ -15,7 +15,6 @@ from intra_search.config.seeding import derived_seed
 from intra_search.config.space import Point, Space
 from intra_search.config.study import StudySettings
 from intra_search.store.ledger import HistoryRow, TrialRecord
-from intra_search.store.trial_state import TrialState
 
 ASKED_FOR_NEW = 20
 """Most points asked for until one comes that no trial has: in a small space a sampler repeats itself."""
@@ -91,17 +90,16 @@ def told_trial(
 ) -> FrozenTrial | None:
     """A ledger record in Optuna's words; None for a point outside the space, which may have changed since.
 
-    `TrialState.told` names the state. A done trial has its best value, a stopped one its value after each epoch, others
-    have none.
+    What is told of each state stands in `TrialState`.
     """
     if not space.holds(record.point):
         logger.info("Leaving trial %d out of the sampler's view: its point lies outside the space now", record.trial)
         return None
     replay = _ReplayAsker(space.encode(record.point))
     space.walk(replay)
-    value = record.objectives.get(objective.metric) if record.state is TrialState.DONE else None
+    value = record.objectives.get(objective.metric) if record.state.told_with == "value" else None
     intermediate: dict[int, float] = {}
-    if record.state is TrialState.STOPPED:
+    if record.state.told_with == "curve":
         intermediate = {int(row["epoch"]): float(row[objective.metric]) for row in history}
     state = optuna.trial.TrialState[record.state.told]
     return create_trial(

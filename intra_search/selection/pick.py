@@ -40,9 +40,12 @@ def ranked(records: list[TrialRecord], objectives: Objectives) -> list[TrialReco
 
 def pick(folder: StudyFolder) -> Pick:
     """The best finished trial; of equals the one tried first. Raises `StudyError` when there is none yet."""
-    objectives = folder.objectives
-    finished = [record for record in folder.ledger.records() if record.state.can_be_picked]
-    order = [record for record in ranked(finished, objectives) if record.best_checkpoint]
+    return _picked(folder, folder.ledger.records())
+
+
+def _picked(folder: StudyFolder, records: list[TrialRecord]) -> Pick:
+    finished = [record for record in records if record.state.can_be_picked and record.best_checkpoint]
+    order = ranked(finished, Objectives.of(folder.settings))
     if not order:
         where = folder.storage.full_path()
         raise StudyError(where, "must have a finished trial to pick", "none", "let the study run on")
@@ -55,13 +58,13 @@ def status(folder: StudyFolder) -> dict[str, Any]:
     records = folder.ledger.records()
     counts = {state.value: sum(record.state is state for record in records) for state in TrialState}
     try:
-        best: dict[str, Any] | None = pick(folder).as_json()
+        best: dict[str, Any] | None = _picked(folder, records).as_json()
     except StudyError:
         best = None
     return {
         "trials": counts,
         "finished": sum(record.state.is_finished for record in records),
         "best": best,
-        "device_seconds": folder.device_seconds(),
+        "device_seconds": folder.device_seconds(records),
         "generation": folder.generation,
     }

@@ -1,12 +1,12 @@
-"""A study's own files beside the ledger: its resolved settings, the changes made to them, and the generation."""
+"""A study's own files beside the ledger: its settings and their changes, the generation, the artefacts of its steps."""
 
 import functools
 import tomllib
+from collections.abc import Iterable
 from typing import Any
 
 import tomli_w
 
-from intra_search.config.objectives import Objectives
 from intra_search.config.parsing import parse_settings
 from intra_search.config.space import Point
 from intra_search.config.student import NETWORK, family_of
@@ -23,7 +23,7 @@ from intra_search.store.artefacts import (
     PlainRecord,
     TeacherRecord,
 )
-from intra_search.store.ledger import Ledger, now
+from intra_search.store.ledger import Ledger, TrialRecord, now
 from intra_search.store.storage import Storage
 
 STUDY_VERSION = 2
@@ -61,16 +61,19 @@ class StudyFolder:
 
     def nested(self, name: str) -> "StudyFolder":
         """A whole study of its own inside this one, with its own ledger, generations and lock."""
-        return StudyFolder(self.storage.full_path(f"nested/{name}"))
+        return StudyFolder(self.storage.full_path(name))
 
-    def device_seconds(self) -> dict[str, float]:
-        """Device seconds spent so far, by purpose; the plain student of the comparison counts as the teacher's."""
+    def device_seconds(self, records: Iterable[TrialRecord]) -> dict[str, float]:
+        """Device seconds spent so far, by purpose; the plain student of the comparison counts as the teacher's.
+
+        `records` are those of all trials.
+        """
         teachers = [record for home in self.teacher_homes if (record := self.teacher(home).find())]
         plain, knowledge = self.plain_student.find(), self.knowledge_spending.find()
         spent = {
             "teacher": sum(record.device_seconds for record in teachers) + (plain.device_seconds if plain else 0.0),
             "knowledge": knowledge.device_seconds if knowledge else 0.0,
-            "trials": sum(record.device_seconds for record in self.ledger.records()),
+            "trials": sum(record.device_seconds for record in records),
         }
         return {purpose: round(float(seconds), 3) for purpose, seconds in spent.items()}
 
@@ -100,9 +103,12 @@ class StudyFolder:
         return tree
 
     @property
-    def objectives(self) -> Objectives:
-        """By what the stored study compares its trials."""
-        return Objectives.of_metrics(self.stored()["settings"]["search"]["objectives"])
+    def settings(self) -> StudySettings:
+        """The stored study's settings, with the default of every one that came after it had been stored."""
+        try:
+            return parse_settings(self.stored()["settings"], self.storage.full_path("study.toml"))
+        except SettingError as error:
+            raise StudyError(error.where, error.rule, error.found, OTHER_RELEASE) from None
 
     def check(self, settings: dict[str, Any], fingerprint: str) -> None:
         """Refuses settings that would make a stored study's trials incomparable, before anything is written."""
@@ -115,7 +121,7 @@ class StudyFolder:
             return
         stored = self.stored()
         where = self.storage.full_path()
-        for path, (old, new) in differences(self._completed(stored["settings"]), without_none(settings)).items():
+        for path, (old, new) in self._changes(settings).items():
             if Trait.CHANGEABLE not in traits_of(StudySettings, path) and not self._is_unused(path):
                 found = f"{path} = {new!r} instead of {old!r}"
                 remedy = f"set {path} back, or start a new study for it"
@@ -134,28 +140,23 @@ class StudyFolder:
         changes: list[dict[str, Any]] = []
         if self.exists:
             stored = self.stored()
-            changed = differences(self._completed(stored["settings"]), settings)
+            changed = self._changes(settings)
             if (version := stored["study"]["version"]) != STUDY_VERSION:
+                self.ledger.upgrade()  # before study.toml, whose version says that all is done
                 changed = {"study.version": (version, STUDY_VERSION), **moved(self._stored()["settings"]), **changed}
             changes = stored["study"]["changes"]
             changes += [
                 {"time": now(), "path": path, "old": repr(a), "new": repr(b)} for path, (a, b) in changed.items()
             ]
-            # Before study.toml, whose version says that all is done.
-            self.ledger.upgrade()
         about = {"version": STUDY_VERSION, "scenes": fingerprint, "changes": changes}
         tree = {"study": about, "settings": settings, **without_none(space)}
         self.storage.write_bytes("study.toml", tomli_w.dumps(tree).encode())
         self.storage.write_bytes("generation", f"{generation}\n".encode())
         return generation
 
-    def _completed(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Stored settings, with the default of every setting that came after the study had been stored."""
-        try:
-            parsed = parse_settings(settings, self.storage.full_path("study.toml"))
-        except SettingError as error:
-            raise StudyError(error.where, error.rule, error.found, OTHER_RELEASE) from None
-        return without_none(parsed.model_dump(mode="json"))  # type: ignore[no-any-return]
+    def _changes(self, settings: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """Paths of these settings that differ from the stored ones, with both values."""
+        return differences(without_none(self.settings.model_dump(mode="json")), without_none(settings))
 
     def _is_unused(self, path: str) -> bool:
         """Whether a setting belongs to a family of students of which the study has none."""

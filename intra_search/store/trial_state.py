@@ -1,7 +1,7 @@
 """The life of a trial: its states, what may follow each, and what others make of it (sampler, ranking, terminal)."""
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 class TrialState(StrEnum):
@@ -29,6 +29,11 @@ class TrialState(StrEnum):
     def told(self) -> str:
         """Name of the state in `optuna.trial.TrialState` that the sampler is told."""
         return _LIFE[self].told
+
+    @property
+    def told_with(self) -> Literal["value", "curve", "nothing"]:
+        """What the sampler is told beside the state: the best value, the value after each epoch, or nothing."""
+        return _LIFE[self].told_with
 
     @property
     def colour(self) -> str:
@@ -60,6 +65,7 @@ class _Stage(NamedTuple):
 
     rank: int
     told: str
+    told_with: Literal["value", "curve", "nothing"]
     colour: str
     followers: frozenset[TrialState] = frozenset()
 
@@ -67,10 +73,10 @@ class _Stage(NamedTuple):
 _ENDS = frozenset({TrialState.DONE, TrialState.STOPPED, TrialState.FAILED})
 _LIFE: dict[TrialState, _Stage] = {
     # A waiting trial may hold a whole history: its driver died, or left, before it could record the end.
-    TrialState.WAITING: _Stage(2, "RUNNING", "dim", _ENDS | {TrialState.RUNNING, TrialState.INFEASIBLE}),
-    TrialState.RUNNING: _Stage(2, "RUNNING", "cyan", _ENDS | {TrialState.RUNNING, TrialState.WAITING}),
-    TrialState.DONE: _Stage(0, "COMPLETE", "green"),
-    TrialState.STOPPED: _Stage(1, "PRUNED", "yellow"),
-    TrialState.FAILED: _Stage(3, "FAIL", "red"),
-    TrialState.INFEASIBLE: _Stage(4, "PRUNED", "magenta"),
+    TrialState.WAITING: _Stage(2, "RUNNING", "nothing", "dim", _ENDS | {TrialState.RUNNING, TrialState.INFEASIBLE}),
+    TrialState.RUNNING: _Stage(2, "RUNNING", "nothing", "cyan", _ENDS | {TrialState.RUNNING, TrialState.WAITING}),
+    TrialState.DONE: _Stage(0, "COMPLETE", "value", "green"),
+    TrialState.STOPPED: _Stage(1, "PRUNED", "curve", "yellow"),
+    TrialState.FAILED: _Stage(3, "FAIL", "nothing", "red"),
+    TrialState.INFEASIBLE: _Stage(4, "PRUNED", "nothing", "magenta"),
 }

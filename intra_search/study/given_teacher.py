@@ -27,7 +27,6 @@ def adopt(context: StudyContext, home: str) -> TeacherRecord:
     uri = str(settings.teacher.checkpoint)
     path = _import_released(context, home) if is_file(uri) else _copy_checkpoint(context, home, uri)
     score = measure_checkpoint(storage.uri, path, settings, cpus=cluster.cpus_alone, gpus=cluster.gpus_alone)
-    context.note(f"teacher taken from {uri}: {context.objectives.lead.text(score)} on this study's val")
     teacher = Teacher(folder=home, checkpoint=path, score=score)
     return TeacherRecord(teacher=teacher, history=[], device_seconds=0.0, source=uri)
 

@@ -19,7 +19,11 @@ def ensure(context: StudyContext) -> Teacher:
         return stored.teacher
     is_given = context.settings.teacher.checkpoint is not None
     record = given_teacher.adopt(context, home) if is_given else _trained(context, home)
-    return context.folder.teacher(home).write(record).teacher
+    context.folder.teacher(home).write(record)
+    if is_given:
+        score = context.objectives.lead.text(record.teacher.score)
+        context.note(f"teacher taken from {record.source}: {score} on this study's val")
+    return record.teacher
 
 
 def is_stored(folder: StudyFolder, settings: StudySettings, fingerprint: str) -> bool:

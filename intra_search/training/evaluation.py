@@ -99,8 +99,8 @@ def _score_frames(scorer: FrameScorer, batch: EvaluationBatch, output: NetworkOu
 
 
 def official_scorer(settings: StudySettings) -> FrameScorer | None:
-    """The scorer of the benchmark's own metric, if the search maximises one; else None."""
-    if settings.search.objectives[0] not in OFFICIAL_METRICS:
+    """The scorer of the benchmark's own metric, if one of the search's objectives is; else None."""
+    if not set(settings.search.objectives) & set(OFFICIAL_METRICS):
         return None
     return SCORERS[settings.scenes.dataset](settings.scenes)
 

@@ -1,8 +1,8 @@
 """What went wrong with work on the cluster, and what follows from it: one classification, one policy for all.
 
 The teacher's training, the extraction of knowledge, trials of one worker and of several all ask here. Neither Ray nor
-torch is imported: their errors are told by the names of their classes, so that a driver classifies what it was sent
-without loading either.
+torch is imported: their errors are recognised by the names of their classes, so that a driver can classify what it was
+sent without loading either.
 """
 
 import errno
@@ -19,8 +19,10 @@ class DivergedError(Exception):
 
 
 class Cause(StrEnum):
-    """Kinds of failures, those that say most first: the first kind found anywhere in an error's causes counts."""
+    """Kinds of failures. An error may have several causes: the kind that stands first in this list counts."""
 
+    CANCELLED = "cancelled"
+    """The driver was asked to leave; nothing is wrong."""
     STORAGE = "storage"
     """The study cannot be read or written; nothing can go on."""
     OURS = "ours"
@@ -40,6 +42,7 @@ class Cause(StrEnum):
 
 
 CAUSE_OF_CLASS: dict[str, Cause] = {
+    "TaskCancelledError": Cause.CANCELLED,
     "DivergedError": Cause.DIVERGED,
     "PreemptionError": Cause.PREEMPTED,
     "OutOfMemoryError": Cause.OUT_OF_MEMORY,  # Ray's for a worker, torch's for a GPU
@@ -104,7 +107,7 @@ class RestartPolicy(NamedTuple):
         if last.cause is Cause.STORAGE and last.error is not None:
             return EndStudy(last.error)
         counted = sum(failure.cause is not Cause.PREEMPTED for failure in failures)
-        would_come_again = last.cause in (Cause.OURS, Cause.DIVERGED) or _came_again(failures)
+        would_come_again = last.cause in (Cause.CANCELLED, Cause.OURS, Cause.DIVERGED) or _came_again(failures)
         if would_come_again or counted > self.max_restarts:
             return Fail(last.text, counted)
         return Restart(f"{last.cause}: {last.text}")
@@ -157,14 +160,15 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(one))
         yield one
         if isinstance(one, IntraSearchError) and _unwrapped(one) is one:
-            continue  # says all; what led to it was understood where it was raised
+            continue  # complete in itself: what led to it was handled where it was raised
         left += [
             getattr(one, "_base_exc", None),  # Ray Train keeps a worker's traceback beside its error
             getattr(one, "controller_failure", None),
             *_worker_failures(one).values(),
             getattr(one, "cause", None),  # of a Ray task
             one.__cause__,
-            None if one.__suppress_context__ else one.__context__,
+            # Ray raises its own errors while it handles others. Elsewhere what was being handled is no cause.
+            one.__context__ if _is_rays(one) and not one.__suppress_context__ else None,
         ]
 
 

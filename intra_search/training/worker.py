@@ -40,35 +40,32 @@ def train_alone(
         progress: called for every epoch that this call trained.
         note: called with the training's decisions.
     """
-    policy, failures, seen = RestartPolicy(job.settings.resources.max_restarts), list[Failure](), 0
-
-    def count(row: HistoryRow) -> None:
-        nonlocal seen
-        seen = int(row["epoch"])
-        progress(row)
-
+    policy, failures = RestartPolicy(job.settings.resources.max_restarts), list[Failure]()
+    history: list[HistoryRow] = []
+    epochs = _begin_task(job, cpus, gpus)
     while True:
+        seen = len(history)
         try:
-            return _train_once(job, cpus, gpus, count, note)
+            history, notes = next(epochs, (history, None))
         except Exception as error:
             failures.append(classify(error, progress=seen))
             why = restart_or_raise(policy, failures, error)
             note(f"{job.purpose}: going on from the newest checkpoint after a failure ({why})")
-
-
-def _train_once(
-    job: TrainingJob, cpus: float, gpus: float, progress: Callable[[HistoryRow], None], note: Callable[[str], None]
-) -> list[HistoryRow]:
-    # Ray would retry a dead task by itself, but a stream that is replayed from its middle loses epochs.
-    task = ray.remote(_epochs).options(num_cpus=cpus, num_gpus=gpus, num_returns="streaming", max_retries=0)
-    history: list[HistoryRow] = []
-    for reference in task.remote(job, cpus, gpus > 0):
-        seen, (history, notes) = len(history), ray.get(reference)
+            epochs = _begin_task(job, cpus, gpus)
+            continue
+        if notes is None:
+            return history
         for text in notes:
             note(f"{job.purpose}: {text}")
         for row in history[max(seen, len(history) - 1) :]:
             progress(row)
-    return history
+
+
+def _begin_task(job: TrainingJob, cpus: float, gpus: float) -> Iterator[tuple[list[HistoryRow], list[str] | None]]:
+    """Starts one task that trains to the end; yields what `_epochs` does."""
+    # Ray would retry a dead task by itself, but a stream that is replayed from its middle loses epochs.
+    task = ray.remote(_epochs).options(num_cpus=cpus, num_gpus=gpus, num_returns="streaming", max_retries=0)
+    return (ray.get(reference) for reference in task.remote(job, cpus, gpus > 0))
 
 
 def train_in_group(config: dict[str, Any]) -> None:

@@ -55,9 +55,10 @@ def test_scores_of_several_objectives_are_of_one_epoch() -> None:
 def test_a_limit_comes_before_every_objective() -> None:
     history = [{"epoch": 1, "val/miou": 0.6, "latency_ms": 12.5}, {"epoch": 2, "val/miou": 0.1, "latency_ms": 12.0}]
     assert TWO.ranked_epochs(history) == [2, 1]
-    assert [Limit("x", most=2.0).excess(value) for value in (1.0, 2.0, 2.5)] == [0.0, 0.0, 0.5]
-    assert [Limit("x", least=2.0).excess(value) for value in (1.0, 2.0, 2.5)] == [1.0, 0.0, 0.0]
+    assert [Limit("x", most=2.0).excess(value) for value in (1.0, 2.0, 2.5)] == [0.0, 0.0, 0.25]
+    assert [Limit("x", least=2.0).excess(value) for value in (1.0, 2.0, 2.5)] == [0.5, 0.0, 0.0]
     assert Limit("x", most=3.0, least=2.0).excess(2.5) == 0.0
+    assert Limit("x", most=0.0).excess(0.5) == 0.5  # nothing to take a share of
 
 
 @pytest.mark.parametrize(

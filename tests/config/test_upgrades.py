@@ -71,10 +71,9 @@ def test_a_base_value_goes_to_every_family_that_has_the_setting(caplog: pytest.L
 @pytest.mark.parametrize(
     ("text", "blocks"),
     [
-        ("[student]\nnetwork = 'enet'\nwidth = 0.5", [5, 8]),  # an old file: the old default, whatever the network
-        ("[student]\nnetwork = 'enet'", [4, 16]),  # nothing tells its age: the published network
+        ("[student]\nnetwork = 'enet'\nwidth = 0.5", [5, 8]),
+        ("[student]\nnetwork = 'enet'", [5, 8]),  # nothing tells its age: the same network in both forms
         ("[student]\nnetwork = 'enet'\nwidth = 0.5\n[student.enet]\nblocks = [1, 1]", [1, 1]),
-        ("[student]\nnetwork = 'erfnet'\nwidth = 0.5", [4, 16]),  # no trial is an ENet
     ],
 )
 def test_blocks_that_an_old_file_does_not_name_keep_their_old_default(text: str, blocks: list[int]) -> None:
@@ -227,5 +226,5 @@ def test_a_broken_old_file_is_refused_as_any_other(text: str, message: str) -> N
 
 
 def test_settings_that_are_no_table_are_left_for_the_parser() -> None:
-    assert upgrade_settings({"student": 3}, ["enet"]) == {"student": 3}
+    assert upgrade_settings({"student": 3}) == {"student": 3}
     assert upgrade_space({"student.network": NETWORKS, "seed": 3}, "erfnet") == {"student.network": NETWORKS, "seed": 3}

@@ -26,7 +26,7 @@ kind = "choice"
 values = [[5, 8], [2, 3]]
 [space."student.enet.blocks"]
 kind = "choice"
-values = [[4, 16], [2, 3]]
+values = [[5, 8], [2, 3]]
 [space."distill.affinity.weight"]
 kind = "float"
 low = 0.01

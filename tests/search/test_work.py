@@ -3,6 +3,7 @@
 import heapq
 from pathlib import Path
 
+from intra_search.config.objectives import Objectives
 from intra_search.config.study_file import parse_study
 from intra_search.search.conductor import Conductor
 from intra_search.search.work import Decision, WorkSource
@@ -71,7 +72,7 @@ def test_a_simulation_drives_the_real_conductor(tmp_path: Path) -> None:
     spent = sum(record.device_seconds for record in records)
     assert seconds < spent < 2 * seconds + 1e-6  # two devices
     assert spent < 12 * 9  # halving has saved something
-    best = ranked(records, folder.objectives)[0]
+    best = ranked(records, Objectives.of(folder.settings))[0]
     done = [record for record in records if record.state == "done"]
     assert best.point == min(done, key=lambda record: record.point["distill.affinity.weight"]).point
 

@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> StudyFolder:
 def test_nothing_is_there_before_it_is_made(folder: StudyFolder) -> None:
     assert folder.baselines.find() is None
     assert not folder.teacher(HOME).exists
-    assert folder.device_seconds() == {"teacher": 0.0, "knowledge": 0.0, "trials": 0.0}
+    assert folder.device_seconds([]) == {"teacher": 0.0, "knowledge": 0.0, "trials": 0.0}
 
 
 def test_each_is_read_as_written_from_its_own_file(folder: StudyFolder) -> None:
@@ -52,7 +52,7 @@ def test_each_is_read_as_written_from_its_own_file(folder: StudyFolder) -> None:
         assert file.write(artefact) == artefact  # type: ignore[attr-defined]
         assert file.read() == artefact  # type: ignore[attr-defined]
         assert folder.storage.exists(path)
-    assert folder.device_seconds() == {"teacher": 4.0, "knowledge": 1.5, "trials": 0.0}
+    assert folder.device_seconds([]) == {"teacher": 4.0, "knowledge": 1.5, "trials": 0.0}
     assert folder.teacher_homes == [HOME]
 
 

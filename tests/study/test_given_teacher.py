@@ -115,7 +115,7 @@ def test_a_search_without_a_plain_trial_trains_the_plain_student_once(
     assert not jobs[0].settings.distill.enabled
     assert jobs[0].folder == "plain"
     assert len(notes) == 1
-    assert folder.device_seconds()["teacher"] == 6.0
+    assert folder.device_seconds([])["teacher"] == 6.0
 
 
 def test_no_plain_student_is_trained_where_a_trial_is_one_or_nothing_is_searched(

@@ -72,4 +72,4 @@ def test_a_lost_shard_is_tried_again_and_a_hopeless_one_ends_the_step(
         ShardStored(1, 2),
         Note("knowledge: shard 1 is tried again (unknown: ValueError: a bug)"),
     ]
-    assert folder.device_seconds()["knowledge"] == 2.5
+    assert folder.device_seconds([])["knowledge"] == 2.5

@@ -71,6 +71,7 @@ NO_SPACE = OSError(errno.ENOSPC, "No space left on device", "/study/ray-train-0/
         (of_task(NO_SPACE), Cause.STORAGE),
         (ControllerError(wrapped(NO_SPACE)), Cause.STORAGE),
         (WorkerGroupError(NO_SPACE), Cause.STORAGE),
+        (ray.exceptions.TaskCancelledError(), Cause.CANCELLED),
         (DivergedError("train/loss is not finite"), Cause.DIVERGED),
         (of_task(DivergedError("train/loss is not finite")), Cause.DIVERGED),
         (PreemptionError("node drained"), Cause.PREEMPTED),
@@ -88,7 +89,7 @@ NO_SPACE = OSError(errno.ENOSPC, "No space left on device", "/study/ray-train-0/
         (of_task(ValueError("a bug")), Cause.UNKNOWN),
         (OSError(errno.EIO, "a bad moment"), Cause.UNKNOWN),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),  # their texts have pids
 )
 def test_every_kind_is_found_wherever_ray_hides_it(error: Exception, cause: Cause) -> None:
     assert classify(error).cause is cause
@@ -141,6 +142,18 @@ def test_an_error_of_ours_is_not_taken_for_what_led_to_it() -> None:
     assert classify(caught.value).cause is Cause.OURS
 
 
+def test_an_error_met_while_another_was_handled_is_taken_for_itself() -> None:
+    def read() -> None:
+        try:
+            raise STORAGE
+        except StorageError:
+            raise KeyError("a bug in the handler")  # noqa: B904  (without `from`, as a bug comes)
+
+    with pytest.raises(KeyError) as caught:
+        read()
+    assert classify(caught.value).cause is Cause.UNKNOWN
+
+
 def test_causes_that_name_each_other_are_followed_once() -> None:
     crash = ValueError("a crash")
     error = of_task(crash)
@@ -174,6 +187,7 @@ POLICY = RestartPolicy(max_restarts=3)
         (failures_of(*[Cause.PREEMPTED] * 40, *[Cause.LOST_NODE] * 3), Restart),
         (failures_of(*[Cause.PREEMPTED] * 40, *[Cause.LOST_NODE] * 4), Fail),
         (failures_of(Cause.OURS), Fail),
+        (failures_of(Cause.CANCELLED), Fail),  # the driver leaves
         (failures_of(Cause.DIVERGED), Fail),
         (failures_of(Cause.UNKNOWN), Restart),
         (failures_of(Cause.UNKNOWN, Cause.UNKNOWN), Fail),  # the same again, with nothing stored between

@@ -1,5 +1,6 @@
 """The teacher's training goes on after its worker is lost. The task on the cluster is made up."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +23,20 @@ def job(roads: Path, tmp_path: Path) -> TrainingJob:
 def run(
     job: TrainingJob, attempts: list[Exception | None], monkeypatch: pytest.MonkeyPatch
 ) -> tuple[list[Row], list[str]]:
-    """Each attempt trains one epoch more, then fails with its error; the last one returns."""
+    """Each attempt trains one epoch more, then fails with its error; the last one ends."""
     told: list[Row] = []
     notes: list[str] = []
     left = iter(attempts)
     history: list[Row] = []
 
-    def train_once(job: TrainingJob, cpus: float, gpus: float, progress: Any, note: Any) -> list[Row]:
+    def begin(job: TrainingJob, cpus: float, gpus: float) -> Iterator[tuple[list[Row], list[str]]]:
         history.append({"epoch": len(history) + 1})
-        progress(history[-1])
+        yield list(history), []
         error = next(left)
         if error is not None:
             raise error
-        return history
 
-    monkeypatch.setattr(worker, "_train_once", train_once)
+    monkeypatch.setattr(worker, "_begin_task", begin)
     assert worker.train_alone(job, cpus=1, gpus=0, progress=told.append, note=notes.append) == history
     return told, notes
 
@@ -73,3 +73,26 @@ def test_an_error_that_a_user_can_mend_ends_it_at_once(job: TrainingJob, monkeyp
     with pytest.raises(SceneError) as caught:
         run(job, [error, None], monkeypatch)
     assert caught.value is ours
+
+
+def test_a_cancelled_task_is_not_begun_again(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ray.exceptions.TaskCancelledError):
+        run(job, [ray.exceptions.TaskCancelledError(), None], monkeypatch)
+
+
+def test_an_error_of_who_listens_is_no_failure_of_the_training(
+    job: TrainingJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+
+    def begin(*_: object) -> Iterator[tuple[list[Row], list[str]]]:
+        begun.append(1)
+        yield [{"epoch": 1}], []
+
+    def broken(row: Row) -> None:
+        raise KeyError("a bug in the terminal")
+
+    monkeypatch.setattr(worker, "_begin_task", begin)
+    with pytest.raises(KeyError, match="a bug in the terminal"):
+        worker.train_alone(job, cpus=1, gpus=0, progress=broken, note=lambda text: None)
+    assert begun == [1]

@@ -42,7 +42,7 @@ def run_groups(job: TrainingJob, config: dict[str, Any], reports: Any) -> TrialR
             _group(job, config, len(failures), reports).fit()
             return TrialReport([], finished=False, num_parameters=0)
         except Exception as error:
-            failures.append(classify(error, progress=_num_checkpoints(job)))
+            failures.append(classify(error, progress=_stored_epochs(job)))
             decision, text = policy.decide(failures), f"{type(error).__name__}: {error}"
         if isinstance(decision, EndStudy):
             assert isinstance(decision.error, StorageError)
@@ -52,8 +52,8 @@ def run_groups(job: TrainingJob, config: dict[str, Any], reports: Any) -> TrialR
             return TrialReport.of_failure(decision.why if is_ours else text, restarts=len(failures) - 1)
 
 
-def _num_checkpoints(job: TrainingJob) -> int:
-    """Epoch of the newest checkpoint: older ones are deleted as newer ones come."""
+def _stored_epochs(job: TrainingJob) -> int:
+    """Epoch of the newest checkpoint."""
     names = Storage(job.study).names(job.output_folder)
     return max((int(name.rpartition("-")[2]) for name in names if name.startswith("checkpoint-")), default=0)
 

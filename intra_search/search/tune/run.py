@@ -61,7 +61,7 @@ def run_trials(
                 verbose=0,
                 # Trainings write their own checkpoints; Tune refuses the option for functions.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False if resources.workers == 1 else None),
-                failure_config=tune.FailureConfig(max_failures=-1),  # the scheduler's policy says when it is enough
+                failure_config=tune.FailureConfig(max_failures=resources.max_restarts),
             ),
         )
         try:

@@ -1,5 +1,7 @@
 """Brings the reports of Tune's trials to a work source, and its decisions back to Tune."""
 
+import pickle
+from pathlib import Path
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -13,13 +15,18 @@ from intra_search.training.report import REPORT, TrialReport
 
 
 class WorkScheduler(FIFOScheduler):  # type: ignore[misc]
-    """What Tune takes for a scheduler: it stops and restarts trials as the work source and the policy say."""
+    """What Tune takes for a scheduler: it stops and restarts trials as the work source and the policy say.
+
+    Tune itself restarts the worker of a trial as often as its `max_failures` allow; the policy may say earlier that it
+    is enough.
+    """
 
     def __init__(self, work: WorkSource, policy: RestartPolicy) -> None:
         super().__init__()
         self._work = work
         self._policy = policy
         self._failures: dict[int, list[Failure]] = {}
+        self._num_reports: dict[int, int] = {}
         self.error: IntraSearchError | None = None
         """Why no trial can go on."""
 
@@ -27,21 +34,26 @@ class WorkScheduler(FIFOScheduler):  # type: ignore[misc]
         return {}  # Tune pickles its scheduler for its own restore, which we never use
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """A trial's worker died. Tune starts another one, unless the trial is stopped here."""
+        """A trial's worker died. Called before Tune starts another one, and also where it will start none."""
         number = number_of(trial)
         if not self._work.is_running(number):
             return
         failures = self._failures.setdefault(number, [])
-        failures.append(classify(trial.get_pickled_error() or RuntimeError(trial.get_error() or "unknown")))
+        failures.append(classify(last_error(trial), progress=self._num_reports.get(number, 0)))
         decision = self._policy.decide(failures)
         if isinstance(decision, EndStudy):
             self._end_study(decision.error)
         elif isinstance(decision, Fail):
-            limit = f"resources.max_restarts = {self._policy.max_restarts}"
-            self._work.lost(number, f"its worker died {decision.times} times ({limit}); last: {decision.why}")
-        else:
-            return
-        tune_controller.request_stop_trial(trial)
+            times = f"{decision.times} times"
+            if decision.times > self._policy.max_restarts:
+                times += f" (resources.max_restarts = {self._policy.max_restarts})"
+            self._work.lost(number, f"its worker died {times}; last: {decision.why}")
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """Called for a new trial, and for one whose worker died and that Tune is about to start again."""
+        super().on_trial_add(tune_controller, trial)
+        if self.error is not None or not self._work.is_running(number_of(trial)):
+            tune_controller.stop_trial(trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         if not self._work.is_running(number_of(trial)):
@@ -55,6 +67,7 @@ class WorkScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def _take(self, trial: Trial, result: dict[str, Any]) -> str:
         number, report = number_of(trial), TrialReport.of_json(result[REPORT])
+        self._num_reports[number] = self._num_reports.get(number, 0) + 1
         if report.storage_error is not None:
             self._end_study(StorageError(*report.storage_error))
             return str(TrialScheduler.STOP)
@@ -70,3 +83,25 @@ class WorkScheduler(FIFOScheduler):  # type: ignore[misc]
         """The study itself cannot be written: no trial can go on."""
         self.error = error
         self._work.drain()
+
+
+def last_error(trial: Trial) -> Exception:
+    """What ended a trial's worker the last time, from the files that Tune has just written on this machine.
+
+    `Trial.get_pickled_error` reads a copy that Tune makes of them every now and then, so an older error or none.
+    """
+    try:
+        error = pickle.loads(Path(trial.pickled_error_file or "").read_bytes())
+    except Exception:  # none, or one that cannot be pickled: its text is there
+        return RuntimeError(_last_text(trial))
+    return error if isinstance(error, Exception) else RuntimeError(_last_text(trial))
+
+
+def _last_text(trial: Trial) -> str:
+    """In one line; Tune appends the text of every failure to a file."""
+    try:
+        text = Path(trial.error_file or "").read_text(encoding="utf-8")
+    except OSError:
+        return "unknown"
+    _, _, last = text.rpartition("Failure #")[2].partition("\n")
+    return " ".join(last.split()) or "unknown"

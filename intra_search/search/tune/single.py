@@ -53,7 +53,7 @@ class StudentTrainable(tune.Trainable):  # type: ignore[misc]
             self._training = Training(self._job, use_gpu=self._config["use_gpu"])
         if not self._training.finished:
             self._training.run_epoch()
-        return report_of(self._training)
+        return report_of(self._training, restarts=len(self._failures))
 
     def _failed(self, error: Exception) -> TrialReport | None:
         """The trial's last report; None when it goes on from its newest checkpoint."""
@@ -76,5 +76,5 @@ class StudentTrainable(tune.Trainable):  # type: ignore[misc]
         from intra_search.training.worker import report_of
 
         if self._training is None:
-            return TrialReport.of_failure(failure)
-        return report_of(self._training, failure=failure)
+            return TrialReport.of_failure(failure, restarts=len(self._failures) - 1)
+        return report_of(self._training, failure=failure, restarts=len(self._failures) - 1)

@@ -1,19 +1,22 @@
 """Between Tune and a work source: what is asked, what is reported, what is stopped. Tune and the work are made up."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray.exceptions
+from ray.train._internal.storage import StorageContext
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from intra_search.config.study import StudySettings
 from intra_search.errors import StorageError
-from intra_search.search.tune.scheduler import WorkScheduler
+from intra_search.search.tune.scheduler import WorkScheduler, last_error
 from intra_search.search.tune.searcher import WorkSearcher, tune_name
 from intra_search.search.work import Assignment, Decision
-from intra_search.training.failures import RestartPolicy
+from intra_search.training.failures import Cause, RestartPolicy, classify
 from intra_search.training.job import TrainingJob, student_job
 from intra_search.training.report import TrialReport, message
 
@@ -71,14 +74,22 @@ class Controller:
     def __init__(self) -> None:
         self.stopped: list[Any] = []
 
-    def request_stop_trial(self, trial: Any) -> None:
+    def stop_trial(self, trial: Any) -> None:
         self.stopped.append(trial)
 
 
-def tune_trial(number: int, error: Exception | None = None) -> Any:
-    return SimpleNamespace(
-        config={"trial": number}, trial_id=f"t{number}", get_pickled_error=lambda: error, get_error=lambda: "text"
-    )
+def tune_trial(number: int) -> Any:
+    return SimpleNamespace(config={"trial": number}, trial_id=f"t{number}", pickled_error_file=None, error_file=None)
+
+
+@pytest.fixture
+def real_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trial:
+    """One of Tune's own, whose errors are written as Tune writes them, to a folder of the driver's."""
+    monkeypatch.setattr("ray.train._internal.storage._get_ray_train_session_dir", lambda: str(tmp_path / "session"))
+    storage = StorageContext(str(tmp_path), "experiment", trial_dir_name="trial-00000")
+    trial = Trial("made up", config={"trial": 0}, storage=storage, stub=True)
+    trial.init_local_path()
+    return trial
 
 
 @pytest.fixture
@@ -150,19 +161,61 @@ def test_a_last_report_that_comes_with_the_end_is_taken(work: MadeUpWork) -> Non
     assert not work.running
 
 
-def test_a_worker_that_dies_too_often_ends_its_trial_in_one_line(work: MadeUpWork) -> None:
+def test_the_last_error_is_the_one_that_tune_has_just_written(real_trial: Trial) -> None:
+    """Its copy in the experiment's storage, which Tune makes every now and then, is older or missing."""
+    real_trial.handle_error(ray.exceptions.OutOfMemoryError("killed by the memory monitor"))
+    assert str(last_error(real_trial)) == "killed by the memory monitor"  # no error of an actor: Tune keeps its text
+    real_trial.handle_error(ray.exceptions.ActorDiedError())
+    assert classify(last_error(real_trial)).cause is Cause.LOST_WORKER
+    real_trial.handle_error(ray.exceptions.RayTaskError("step", "Traceback", cause=OSError(28, "No space left")))
+    assert classify(last_error(real_trial)).cause is Cause.STORAGE
+
+
+def test_without_any_file_the_last_error_is_unknown() -> None:
+    assert str(last_error(tune_trial(0))) == "unknown"
+
+
+def test_a_worker_that_dies_too_often_ends_its_trial_in_one_line(work: MadeUpWork, real_trial: Trial) -> None:
     scheduler, controller = WorkScheduler(work, RestartPolicy(1)), Controller()
-    trial = tune_trial(0, ray.exceptions.ActorDiedError())
-    scheduler.on_trial_error(controller, trial)
-    assert not work.told
-    scheduler.on_trial_error(controller, trial)
+    for times in (1, 2):
+        real_trial.handle_error(ray.exceptions.ActorDiedError())
+        scheduler.on_trial_error(controller, real_trial)
+        scheduler.on_trial_add(controller, real_trial)  # as Tune does before it starts the worker again
+        assert len(work.told) == len(controller.stopped) == times - 1
     ((what, number, reason),) = work.told
     assert (what, number) == ("lost", 0)
     assert reason.startswith("its worker died 2 times (resources.max_restarts = 1); last: ActorDiedError: ")
     assert "\n" not in reason
-    assert controller.stopped == [trial]
-    scheduler.on_trial_error(controller, trial)  # as Tune ends it
+    assert controller.stopped == [real_trial]
+    scheduler.on_trial_error(controller, real_trial)  # as Tune ends it
     assert len(work.told) == 1
+
+
+def test_the_same_unknown_error_twice_is_enough_unless_an_epoch_came_between(
+    work: MadeUpWork, real_trial: Trial
+) -> None:
+    scheduler, controller = WorkScheduler(work, RestartPolicy(8)), Controller()
+
+    def fail() -> None:
+        real_trial.handle_error(ray.exceptions.RayTaskError("setup", "Traceback", cause=ValueError("a bug")))
+        scheduler.on_trial_error(controller, real_trial)
+
+    fail()
+    scheduler.on_trial_result(controller, real_trial, message(GOES_ON))
+    fail()
+    assert not [told for told in work.told if told[0] == "lost"]
+    fail()
+    assert work.told[-1] == ("lost", 0, "its worker died 3 times; last: ValueError: a bug")
+
+
+def test_a_full_disk_that_keeps_a_worker_from_starting_ends_the_search(work: MadeUpWork, real_trial: Trial) -> None:
+    scheduler, controller = WorkScheduler(work, RestartPolicy(8)), Controller()
+    real_trial.handle_error(ray.exceptions.RayTaskError("setup", "Traceback", cause=OSError(28, "none", "/study/x")))
+    scheduler.on_trial_error(controller, real_trial)
+    scheduler.on_trial_add(controller, real_trial)
+    assert work.drained
+    assert "/study/x: needs space" in str(scheduler.error)
+    assert controller.stopped == [real_trial]
 
 
 def test_a_study_that_cannot_be_written_drains_the_search(work: MadeUpWork) -> None:

@@ -71,7 +71,8 @@ def test_an_unknown_error_is_tried_again_from_the_checkpoint(roads: Path, monkey
     reports = steps(roads, [None, ValueError("a bad moment")], monkeypatch)
     assert [len(report.history) for report in reports] == [1, 2, 3]
     assert reports[-1].failure is None
-    assert reports[-1].attempt == "attempt 2"  # the search counts it as a restart
+    assert reports[-1].attempt == "attempt 2"
+    assert [report.restarts for report in reports] == [0, 1, 1]
 
 
 def test_the_same_error_twice_fails_the_trial_with_its_traceback(roads: Path, monkeypatch: pytest.MonkeyPatch) -> None:
