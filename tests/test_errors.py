@@ -11,8 +11,9 @@ from intra_search.errors import IntraSearchError, StorageError
 
 
 def kinds_of(kind: type[IntraSearchError]) -> list[type[IntraSearchError]]:
-    """A kind of error and all below it."""
-    return [kind, *(below for child in kind.__subclasses__() for below in kinds_of(child))]
+    """A kind of error and all below it, without the classes that Ray makes for a task's error on the way."""
+    children = [child for child in kind.__subclasses__() if not child.__module__.startswith("ray.")]
+    return [kind, *(below for child in children for below in kinds_of(child))]
 
 
 KINDS = kinds_of(IntraSearchError)

@@ -131,7 +131,12 @@ def classify(error: BaseException, progress: int = 0) -> Failure:
     """
     found = [(cause, one) for one in _causes(error) if (cause := _cause_of(one)) is not None]
     unknown = (Cause.UNKNOWN, _unwrapped(error))
-    cause, telling = min(found, key=lambda pair: list(Cause).index(pair[0]), default=unknown)
+    # Of one kind, ours says most, and Ray's texts about an error say less than the error.
+    cause, telling = min(
+        found,
+        key=lambda pair: (list(Cause).index(pair[0]), not isinstance(pair[1], IntraSearchError), _is_rays(pair[1])),
+        default=unknown,
+    )
     ours = _as_ours(telling)
     return Failure(cause, _said(error, telling) if ours is None else str(ours), progress, ours)
 

@@ -305,7 +305,7 @@ def test_a_study_of_another_version_is_refused_unchanged(
     call: Callable[..., Answer], stored: Path, tmp_path: Path
 ) -> None:
     file = stored / "study.toml"
-    file.write_text(file.read_text().replace("version = 1", "version = 99"))
+    file.write_text(file.read_text().replace("version = 2", "version = 99"))
     before = tree_bytes(stored)
     check_refusal(call("run", tmp_path / "study.toml", "--study", stored), "version 99")
     check_refusal(call("status", stored), "version 99")

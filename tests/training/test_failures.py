@@ -124,6 +124,15 @@ def test_no_space_is_told_as_an_error_of_ours_with_its_place() -> None:
     assert "the study's storage: needs space" in classify(unmade).text
 
 
+def test_of_several_causes_of_one_kind_the_one_that_says_most_is_told() -> None:
+    """Ray puts the text of a worker's error into its own, which is met first."""
+    text = ray.exceptions.RayTaskError("fit", "OSError: [Errno 28] No space left on device", cause=STORAGE)
+    assert classify(ControllerError(WorkerGroupError(text, NO_SPACE))).error is STORAGE
+    of_actor = ray.exceptions.ActorDiedError(text)
+    of_actor.__cause__ = NO_SPACE
+    assert "/study/ray-train-0/marker" in classify(of_actor).text
+
+
 def test_the_error_of_ours_comes_without_what_ray_wrapped_around_it() -> None:
     failure = classify(of_task(OURS))
     assert failure.error is OURS
