@@ -35,7 +35,7 @@ class PlainStudentEpoch:
 
 @dataclass(frozen=True)
 class ShardStored:
-    """The teacher's answers about another group of scenes are stored."""
+    """One more shard is stored: the teacher's answers about up to 64 scenes."""
 
     stored: int
     """Shards stored so far."""

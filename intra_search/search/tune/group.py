@@ -1,4 +1,4 @@
-"""Trials of several workers: a Ray Train group inside one of Tune's trials."""
+"""Trials of several workers: a worker group of Ray Train inside one of Tune's trials."""
 
 import os
 import threading
@@ -12,8 +12,8 @@ from intra_search.training.report import TrialReport, message
 
 
 def group_trial(config: dict[str, Any]) -> None:
-    """Runs a trial's group of workers; after a failure `RestartPolicy` decides whether another group goes on from the
-    newest checkpoint."""
+    """Runs a trial's worker group; after a failure `RestartPolicy` decides whether another one goes on from the newest
+    checkpoint."""
     from ray.tune.integration.ray_train import TuneReportCallback
 
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # Ray's 2 s would be the least time of an epoch
@@ -34,8 +34,10 @@ def leave(reports: Any, report: TrialReport) -> None:
 
 
 def run_groups(job: TrainingJob, config: dict[str, Any], reports: Any) -> TrialReport:
-    """Runs groups until one ends well, or none will. Returns what is still to be reported; an unfinished report without
-    a failure where the last group has reported its end itself."""
+    """Runs one worker group after another until one ends well, or none will.
+
+    Returns the trial's last report. It is empty where the last group trained to the end, since its workers have
+    reported that themselves."""
     policy, failures = RestartPolicy(job.settings.resources.max_restarts), list[Failure]()
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Ray Tune as the muscle: runs a work source's assignments and brings back the reports of their workers."""
+"""Runs a work source's assignments on Ray Tune, and brings back the reports of their workers."""
 
 import logging
 import os
