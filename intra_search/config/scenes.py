@@ -35,7 +35,7 @@ class ScenesSettings(Settings):
     """Which road scenes, how they are split, and what the networks see of them."""
 
     dataset: Literal["synthetic", "apolloscape", "culane", "llamas", "folder"] = "synthetic"
-    root: Annotated[str | None, Trait.A_PATH, Trait.CHANGEABLE] = None
+    root: Annotated[str | None, Trait.A_PATH, Trait.LOCAL] = None
     """Folder of the data set; `synthetic` draws its scenes and has none."""
     classes: Annotated[Literal["fine", "category"], Trait.OF_A_VIEW] = "fine"
     """`fine`: every class of the data set; `category`: one class per category (void, dividing, stopping ...; LLAMAS:
@@ -69,7 +69,7 @@ class ScenesSettings(Settings):
     where `augment` makes them differ (docs/knowledge.md: what 4 is measured by), else 1. `fresh`: a new one in every
     epoch of every trial, reproducible too, but so many that the teacher must run live."""
     augment: Annotated[AugmentSettings, Trait.OF_A_VIEW] = AugmentSettings()
-    cache: Annotated[bool, Trait.CHANGEABLE] = True
+    cache: Annotated[bool, Trait.LOCAL] = True
     """Keep decoded, resized scenes on each machine's disk, mapped by all its workers (height * width * 4 bytes each);
     `INTRA_SEARCH_CACHE` says where, `INTRA_SEARCH_CACHE_GB` (64) how much at most."""
 

@@ -18,6 +18,9 @@ class Trait(Enum):
 
     CHANGEABLE = "changeable"
     """May differ when a study goes on: its trials stay comparable. So it is in no fingerprint of what they share."""
+    LOCAL = "local"
+    """Says where something lies or is kept on a machine, never what is computed: it may differ between machines, and so
+    it is `CHANGEABLE` without saying so."""
     ONE_FOR_ALL_TRIALS = "one for all trials"
     """Cannot be searched: a searched input size or teacher would make stored knowledge wrong, a searched number of
     epochs would leave the rungs without a common end."""
@@ -101,4 +104,5 @@ def _counted(
 
 
 def _declared(field: FieldInfo) -> Traits:
-    return frozenset(item for item in field.metadata if isinstance(item, Trait))
+    declared = frozenset(item for item in field.metadata if isinstance(item, Trait))
+    return declared | {Trait.CHANGEABLE} if Trait.LOCAL in declared else declared

@@ -61,6 +61,7 @@ def listed(entries: tuple[str, ...]) -> set[str]:
     ("trait", "expected"),
     [
         (Trait.CHANGEABLE, listed(CHANGEABLE)),
+        (Trait.LOCAL, {"scenes.root", "scenes.cache", "knowledge.store", "knowledge.node_cache_gb"}),
         (Trait.ONE_FOR_ALL_TRIALS, listed(NEVER_SEARCHED)),
         (Trait.ANSWERED_ONCE, listed(ANSWERED_ONCE)),
         (Trait.A_PATH, set(PATH_SETTINGS)),
@@ -70,6 +71,11 @@ def listed(entries: tuple[str, ...]) -> set[str]:
 )
 def test_traits_say_what_the_lists_said(trait: Trait, expected: set[str]) -> None:
     assert set(paths_with(StudySettings, trait)) == expected
+
+
+def test_what_is_local_to_a_machine_may_change_and_is_in_no_fingerprint() -> None:
+    for path in paths_with(StudySettings, Trait.LOCAL):
+        assert Trait.CHANGEABLE in traits_of(StudySettings, path)
 
 
 def test_the_lists_named_settings_that_exist() -> None:
