@@ -1,7 +1,8 @@
 """Settings of distillation: which terms, what they compare, and how much they weigh.
 
-Every term has a group named as in the table `TERMS` of `intra_search.distill.loss`. The two terms of IntRA-KD are
-on by default, the methods that it is compared with are off (weight 0); `PUBLISHED_WEIGHTS` says what others used.
+Every term has a group of settings, named as in the table `TERMS` of `intra_search.distill.terms.table`. The two terms
+of IntRA-KD are on by default; the methods that it is compared with are off (weight 0). `PUBLISHED_WEIGHTS` says what
+others used.
 """
 
 from typing import Any, Literal, NamedTuple, Self
@@ -38,8 +39,8 @@ class AffinitySettings(TermSettings):
     resize: Literal["max", "bilinear", "nearest"] = "max"
     """How regions come to the feature's size. `max` keeps thin markings; the author's sketch takes `bilinear`."""
     variant: Literal["textbook", "variance", "literal", "sketch"] = "textbook"
-    """Formula of the moments: standardised; divided by the variance as printed, but inside the region; as printed,
-    cells outside the region included; as in the author's sketch, divided by all cells."""
+    """Formula of the moments. `textbook`: standardised; `variance`: divided by the variance, inside the region;
+    `literal`: as printed, with cells outside the region; `sketch`: divided by all cells."""
     absent: Literal["excluded", "counted"] = "excluded"
     """Whether regions that an image does not have count in the average, as the paper's 3 n^2 does."""
 
@@ -179,7 +180,7 @@ class DistillSettings(Settings):
     layer_weights: tuple[float, ...] = ()
     """One factor per pair of `layers`; empty: 1 each. A pair of weight 0 is not computed."""
     balance: Literal["none", "gradient"] = "none"
-    """`gradient`: a term's weight is a multiple of equal gradient norm with the task loss at the term's feature."""
+    """`gradient`: weight 1 gives a term the same gradient norm as the task loss, at the term's feature."""
     balance_steps: int = Field(default=20, ge=1)
     """Training steps over which gradient norms are measured; the ratio is kept from then on."""
     affinity: AffinitySettings = AffinitySettings()
@@ -271,7 +272,7 @@ PUBLISHED_WEIGHTS: dict[str, PublishedWeight] = {
 
 
 def _with_preset(data: dict[str, Any]) -> dict[str, Any]:
-    """Fills in the preset. A dumped tree names every setting, so one at its default gives way; another is refused."""
+    """Fills in the preset. A dumped tree names every setting, so defaults are replaced; other values are refused."""
     filled = {key: dict(value) if isinstance(value, dict) else value for key, value in data.items()}
     for path, wanted in PAPER_PRESET.items():
         group, _, key = path.rpartition(".")

@@ -18,5 +18,5 @@ def teacher_key(settings: StudySettings, scenes_fingerprint: str) -> str:
 def views_hash(settings: StudySettings) -> str:
     """Hash of all that decides how views are drawn from given scenes."""
     tree = fingerprint_tree(settings, lambda traits: Trait.OF_A_VIEW in traits)
-    # The study's seed, which draws the views, in the place of the scenes' own, which draws and splits the scenes.
+    # Views are drawn from the study's seed. `scenes.seed`, not counted here, draws and splits the scenes.
     return json_hash({**tree["scenes"], "seed": tree["seed"]})

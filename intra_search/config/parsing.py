@@ -12,7 +12,7 @@ from intra_search.config.study import StudySettings
 from intra_search.errors import SettingError
 
 VIEWS_THAT_DIFFER = 4
-"""Default of `scenes.views` where views are drawn: under 4 settings rank as under fresh views, under 1 less so."""
+"""Default of `scenes.views` where views differ: with 4, settings rank as with fresh views; with 1, less so."""
 
 
 def parse_settings(tree: Mapping[str, Any], where: str = "settings") -> StudySettings:

@@ -20,7 +20,8 @@ class ResourcesSettings(Settings):
     max_restarts: int = Field(default=8, ge=0)
     """How often work may be tried again after a failure: a trial whose workers die (killed, out of memory, machine
     lost), the teacher's training, a shard of the teacher's answers. An error that comes twice with nothing stored
-    between ends it earlier; a machine that is taken away with notice does not count."""
+    between ends it earlier; a machine that is taken away with notice does not count. Errors
+    within a training process, and deaths of processes, are counted apart."""
     loader_processes: int = Field(default=0, ge=0)
     """Processes per worker that decode scenes ahead; 0: the training process decodes them itself."""
 

@@ -17,17 +17,17 @@ class Trait(Enum):
     """A property of a setting."""
 
     CHANGEABLE = "changeable"
-    """May differ when a study goes on: its trials stay comparable. So it is in no fingerprint of what they share."""
+    """May differ when a study goes on: its trials stay comparable. So no fingerprint contains it."""
     LOCAL = "local"
-    """Says where something lies or is kept on a machine, never what is computed: it may differ between machines, and so
-    it is `CHANGEABLE` without saying so."""
+    """Says where a machine finds or keeps something, never what is computed. It may differ between machines, so it is
+    always `CHANGEABLE`."""
     ONE_FOR_ALL_TRIALS = "one for all trials"
     """Cannot be searched: a searched input size or teacher would make stored knowledge wrong, a searched number of
     epochs would leave the rungs without a common end."""
     ANSWERED_ONCE = "answered once"
     """The teacher's stored answers depend on it, which is why it cannot be searched."""
     A_PATH = "a path"
-    """Names a file or folder. A relative one is of the folder in which the command is run."""
+    """Names a file or folder. A relative path starts where the command is run."""
     OF_A_VIEW = "of a view"
     """Decides what a view of a given scene looks like, so the hash of the views covers it."""
     ADDED_LATER = "added later"

@@ -59,7 +59,7 @@ def upgrade_stored(tree: Tree) -> Tree:
 
 
 def upgrade_settings(settings: Tree) -> Tree:
-    """An old setting becomes that of every family. (One that is not given has the same default in both forms.)"""
+    """Copies an old setting to every family. (A setting not given has the same default in both forms.)"""
     student = _student_of(settings)
     if not isinstance(settings.get("student", {}), dict):
         return settings
@@ -88,8 +88,8 @@ def upgrade_point(point: Tree, network: str) -> Tree:
 
 
 def upgrade_space(space: Tree, network: str) -> Tree:
-    """An old setting's domain becomes one for each family that the space can reach. Raises `SpaceError` where another
-    domain is searched under a condition on it that several families can meet: a condition names one setting."""
+    """An old setting's domain becomes one for each family that the space can reach. Raises `SpaceError` if another
+    domain's condition names it and several families can meet that: a condition names one setting."""
     upgraded: Tree = {}
     for path, domain in _network_first(space).items():
         if path not in MOVED or not isinstance(domain, dict):
@@ -151,7 +151,7 @@ def _families_of(domain: Any, space: Tree, network: str) -> list[str]:
 
 
 def _network_first(space: Tree) -> Tree:
-    """The domains in an order in which the network's stands above those that depend on it now."""
+    """The domains, with the network's moved above those that now depend on it."""
     moved = [path for path in space if path in MOVED]
     order: list[str] = []
     for path in space:

@@ -42,7 +42,7 @@ def _is_shared(path: str) -> bool:
 
 
 def _telling_values(path: str, domain: Domain) -> list[Any]:
-    """Numbers decide about no feature, except that a weight of 0 needs none."""
+    """Numbers do not change which features are used, except a weight of 0."""
     if domain.kind == "subset":
         return [domain.values]
     if domain.kind == "float" or domain.kind == "int":

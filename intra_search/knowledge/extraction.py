@@ -45,7 +45,7 @@ def extract(
         return Making(max(1, int(cpus)), ray.get(amp.remote(settings.teacher.training.amp, use_gpu=gpus > 0)))
 
     plan = plan_extraction(storage, teacher, settings, needs, making)
-    # Whether a lost task is tried again is for the caller to say, so not for Ray.
+    # The caller, not Ray, decides whether a lost task is tried again.
     task = ray.remote(_write_shard).options(num_cpus=cpus, num_gpus=gpus, max_retries=0)
 
     def begin(shard: ShardTask) -> tuple[Any, ShardTask]:

@@ -34,7 +34,7 @@ def needs_of_space(space: Space) -> frozenset[Need]:
 
 
 def _points(space: Space, paths: list[str]) -> Iterator[dict[str, Any]]:
-    """Combinations of the given settings alone; others, which conditions name, change no need of theirs."""
+    """Combinations of the given settings only: those that conditions name do not change their needs."""
     seen = set()
     for point in space.combinations(paths, _telling_values):
         told = {path: value for path, value in point.items() if path in paths}
@@ -49,7 +49,7 @@ def _telling_values(path: str, domain: Domain) -> list[Any]:
     if domain.kind == "subset":
         return [domain.values]
     if domain.kind == "float":
-        return [domain.high]  # a weight: above 0 it needs what it needs
+        return [domain.high]  # a weight: needs are equal for all above 0
     if domain.kind == "int":
         if domain.num_values() > MAX_INT_VALUES or domain.num_values() == math.inf:
             rule = f"must have at most {MAX_INT_VALUES} values, since each is stored"

@@ -17,7 +17,7 @@ from intra_search.config.study import StudySettings
 from intra_search.store.ledger import HistoryRow, TrialRecord
 
 ASKED_FOR_NEW = 20
-"""Most points asked for until one comes that no trial has: in a small space a sampler repeats itself."""
+"""Most attempts to get a point that no trial has: in a small space a sampler repeats itself."""
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Adviser:
     def suggest(self, trial: int, records: Iterable[TrialRecord], histories: dict[int, list[HistoryRow]]) -> Point:
         """A point for trial `trial`, given the records of all others: a new one, unless all asked for have been taken.
 
-        A point that comes again, in a space that is nearly used up, trains with the seed of its own trial.
+        A repeated point (the space is nearly used up) is still trained with its own trial's seed.
         """
         records = [record for record in records if record.trial != trial]
         study = optuna.create_study(direction=direction_of(self._objective), sampler=self._sampler(trial))

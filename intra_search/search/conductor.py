@@ -144,6 +144,14 @@ class Conductor:
             self._check_generation()
             self._end(self.records[trial], TrialState.FAILED, reason)
 
+    def give_back(self, trial: int) -> None:
+        """Hands the trial out again, before any new one. Nothing changes for a trial that has ended or left."""
+        if trial in self._launched:
+            self._check_generation()
+            self._launched.discard(trial)
+            self._record(self.records[trial].moved_to(TrialState.WAITING))
+            self._to_resume.append(trial)
+
     def _ask(self) -> TrialRecord:
         trial = max(self.records, default=-1) + 1
         tried = [record.point for record in self.records.values()]

@@ -26,8 +26,8 @@ class WorkSource(Protocol):
     """Hands out trials and takes their reports. It knows nothing of how they are run.
 
     The life of a trial as its worker sees it: `next` hands it out; `report` is called after each epoch until it answers
-    STOP or the report says finished; `lost` is called instead when no worker can go on. Reports of trials that are not
-    running are ignored.
+    STOP or the report says finished. Instead, `lost` is called when no worker can go on, `give_back` when none could
+    begin. Reports of trials that are not running are ignored.
     """
 
     @property
@@ -48,6 +48,10 @@ class WorkSource(Protocol):
 
     def lost(self, trial: int, reason: str) -> None:
         """The trial's worker is gone for good."""
+
+    def give_back(self, trial: int) -> None:
+        """The trial was not run, though nothing is wrong with it: it is handed out again. No effect once it has
+        ended."""
 
     def drain(self) -> None:
         """Hands out nothing more and lets every trial leave after its next report."""

@@ -40,12 +40,12 @@ def ranked(records: list[TrialRecord], objectives: Objectives) -> list[TrialReco
 
 def pick(folder: StudyFolder) -> Pick:
     """The best finished trial; of equals the one tried first. Raises `StudyError` when there is none yet."""
-    return _picked(folder, folder.ledger.records())
+    return _picked(folder, folder.ledger.records(), Objectives.of(folder.settings))
 
 
-def _picked(folder: StudyFolder, records: list[TrialRecord]) -> Pick:
+def _picked(folder: StudyFolder, records: list[TrialRecord], objectives: Objectives) -> Pick:
     finished = [record for record in records if record.state.can_be_picked and record.best_checkpoint]
-    order = ranked(finished, Objectives.of(folder.settings))
+    order = ranked(finished, objectives)
     if not order:
         where = folder.storage.full_path()
         raise StudyError(where, "must have a finished trial to pick", "none", "let the study run on")
@@ -54,11 +54,11 @@ def _picked(folder: StudyFolder, records: list[TrialRecord]) -> Pick:
 
 def status(folder: StudyFolder) -> dict[str, Any]:
     """The form of `status --json`."""
-    folder.stored()  # refuses a folder that is no study
+    objectives = Objectives.of(folder.settings)  # refuses a folder that is no study
     records = folder.ledger.records()
     counts = {state.value: sum(record.state is state for record in records) for state in TrialState}
     try:
-        best: dict[str, Any] | None = _picked(folder, records).as_json()
+        best: dict[str, Any] | None = _picked(folder, records, objectives).as_json()
     except StudyError:
         best = None
     return {

@@ -70,7 +70,7 @@ class PlainRecord(Artefact):
 
 
 class KnowledgeSpending(Artefact):
-    """What this study spent on stored knowledge, which may lie elsewhere and belong to others too."""
+    """What this study spent on stored knowledge, which other studies may share."""
 
     device_seconds: float
 
@@ -108,11 +108,11 @@ class ArtefactFile(Generic[Model]):
         return self._storage.exists(self._path)
 
     def find(self) -> Model | None:
-        """The artefact; None when it is not made yet. Raises `StudyError` for a damaged file."""
+        """The artefact; None when it is not made yet. Raises as `read` for a damaged file."""
         return self.read() if self.exists else None
 
     def read(self) -> Model:
-        """The artefact. Raises `StorageError` when it is missing, `StudyError` when it is damaged."""
+        """The artefact. Raises `StorageError` when it is missing or no JSON, `StudyError` when it has another form."""
         try:
             return self._model.model_validate(self._storage.read_json(self._path))
         except ValidationError as error:

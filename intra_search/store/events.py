@@ -27,7 +27,7 @@ class TeacherEpoch:
 
 @dataclass(frozen=True)
 class PlainStudentEpoch:
-    """The plain student that only the teacher is compared with has finished an epoch."""
+    """The plain student trained for the comparison only has finished an epoch."""
 
     row: HistoryRow
     epochs: int

@@ -33,7 +33,7 @@ class TrialRecord(BaseModel):
     epochs: int = 0
     """Finished epochs, equal to the number of history rows."""
     objectives: dict[str, float] = Field(default_factory=dict)
-    """Best values over the finished epochs."""
+    """Scores of the best epoch."""
     best_epoch: int | None = None
     best_checkpoint: str | None = None
     """Checkpoint of the best epoch, relative to the study."""

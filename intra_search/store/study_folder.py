@@ -27,12 +27,12 @@ from intra_search.store.ledger import Ledger, TrialRecord, now
 from intra_search.store.storage import Storage
 
 STUDY_VERSION = 2
-"""Form of the files below a study. One of version 1 is read in today's form, and written so by the next `begin`."""
+"""Version of a study's files. Version 1 is upgraded when it is read; the next `begin` writes it upgraded."""
 
 OTHER_RELEASE = "run it with the release that made it, or start a new study"
 
 PLAIN_FOLDER = "plain"
-"""Home of the plain student that only the teacher is compared with."""
+"""Home of the plain student trained for the comparison only."""
 
 
 class StudyFolder:
@@ -82,8 +82,8 @@ class StudyFolder:
         return self.storage.exists("study.toml")
 
     def stored(self) -> dict[str, Any]:
-        """The stored study.toml in today's form: settings, space, points, and under "study" version (of the file as
-        it is), data set and changes."""
+        """The stored study.toml in today's form: settings, space, points, and under "study" the file's own
+        version, data set and changes."""
         tree = self._stored()
         return tree if tree["study"]["version"] == STUDY_VERSION else upgrade_stored(tree)
 
@@ -170,7 +170,7 @@ class StudyFolder:
 
     @functools.cached_property
     def _base_network(self) -> str:
-        """It never changes, and every record of an older form asks for it."""
+        """Cached: it never changes, and each older record needs it."""
         return base_network(self._stored()["settings"])
 
     @property

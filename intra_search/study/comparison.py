@@ -43,7 +43,7 @@ class TeacherComparison:
         self._drain = drain
         self._teacher: Teacher | None = None
         self._weak: str | None = None
-        """What the teacher is not better than, in words; None while it is better than all."""
+        """Text: what the teacher does not beat; None while it beats everything."""
         self._settled = False
         self._plain: dict[int, bool] = {}
 
@@ -54,7 +54,7 @@ class TeacherComparison:
         histories: Mapping[int, list[HistoryRow]],
         plain: Callable[[], PlainStudent | None],
     ) -> None:
-        """Starts with what is stored; else `plain` may train a student for it, where no trial will do.
+        """Takes the stored comparison; else calls `plain`, which may train a plain student for it.
 
         Raises `StudyError` when the teacher is known to be weak and is not allowed."""
         self._teacher = teacher

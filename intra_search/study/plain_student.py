@@ -1,4 +1,4 @@
-"""Step: the plain student, the base settings trained without distillation, where no trial of the search will be one."""
+"""Step: the plain student (base settings without distillation), trained here if no trial of the search is plain."""
 
 from typing import NamedTuple
 

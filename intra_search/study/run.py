@@ -6,7 +6,7 @@ from intra_search.config.study_file import StudyPlan
 from intra_search.errors import StudyError
 from intra_search.knowledge.check import check_terms
 from intra_search.search.conductor import Conductor
-from intra_search.store.events import Event, Note, ShardStored, TeacherEpoch, Tell, tell_all
+from intra_search.store.events import Event, Note, PlainStudentEpoch, ShardStored, TeacherEpoch, Tell, tell_all
 from intra_search.store.lock import study_lock
 from intra_search.store.storage import Storage
 from intra_search.store.study_folder import StudyFolder
@@ -102,8 +102,8 @@ class _Driver:
         self._check_any_success()
 
     def _leave_where_stored(self, event: Event) -> None:
-        """Leaves after the teacher's epoch, or the shard, in which the study was interrupted: it is stored by then."""
-        if isinstance(event, TeacherEpoch | ShardStored):
+        """Leaves after the epoch, or the shard, in which the study was interrupted: it is stored by then."""
+        if isinstance(event, TeacherEpoch | PlainStudentEpoch | ShardStored):
             self._leave_if_interrupted()
 
     def _leave_if_interrupted(self) -> None:
@@ -114,7 +114,7 @@ class _Driver:
         records = self._conductor.records.values()
         failed = [record for record in records if record.state is TrialState.FAILED]
         if failed and len(failed) == len(records):
-            reason = (failed[-1].reason or "").strip().splitlines()[-1]
+            reason = (failed[-1].reason or "unknown").strip().splitlines()[-1]
             remedy = "see reason in its record.json; correct it and start a new study"
             where = self._folder.storage.full_path()
             raise StudyError(where, "must have a trial that does not fail", reason, remedy)

@@ -131,7 +131,7 @@ def classify(error: BaseException, progress: int = 0) -> Failure:
     """
     found = [(cause, one) for one in _causes(error) if (cause := _cause_of(one)) is not None]
     unknown = (Cause.UNKNOWN, _unwrapped(error))
-    # Of one kind, ours says most, and Ray's texts about an error say less than the error.
+    # Within a kind: first our errors, then others, last Ray's, whose texts say least.
     cause, telling = min(
         found,
         key=lambda pair: (list(Cause).index(pair[0]), not isinstance(pair[1], IntraSearchError), _is_rays(pair[1])),
@@ -155,7 +155,7 @@ def restart_or_raise(policy: RestartPolicy, failures: Sequence[Failure], error: 
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and everything behind it, each once: what a task raised may in turn name the task's error."""
+    """The error and all its causes, each once: they may refer to each other in a circle."""
     left: list[Any] = [error]
     seen: set[int] = set()
     while left:
@@ -165,21 +165,21 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(one))
         yield one
         if isinstance(one, IntraSearchError) and _unwrapped(one) is one:
-            continue  # complete in itself: what led to it was handled where it was raised
+            continue  # its causes were handled where it was raised
         left += [
             getattr(one, "_base_exc", None),  # Ray Train keeps a worker's traceback beside its error
             getattr(one, "controller_failure", None),
             *_worker_failures(one).values(),
             getattr(one, "cause", None),  # of a Ray task
             one.__cause__,
-            # Ray raises its own errors while it handles others. Elsewhere what was being handled is no cause.
+            # Ray raises its errors while it handles their causes. For other errors the context is no cause.
             one.__context__ if _is_rays(one) and not one.__suppress_context__ else None,
         ]
 
 
 def _cause_of(error: BaseException) -> Cause | None:
     if _unwrapped(error) is not error:
-        return None  # Ray's wrapper takes on the class of what it wraps, which comes by itself
+        return None  # Ray's wrapper has the class of its cause, which is checked by itself
     if isinstance(error, StorageError) or _no_space(error):
         return Cause.STORAGE
     if isinstance(error, IntraSearchError):
@@ -218,7 +218,7 @@ def _no_space(error: BaseException) -> bool:
 
 
 def _said(error: BaseException, telling: BaseException) -> str:
-    """What is told of an error that is not ours: what the workers of a group said, where it has any."""
+    """Text for an error that is not ours; for a group's error, what its workers said."""
     if isinstance(telling, DivergedError):
         return str(telling)
     workers = sorted({str(getattr(one, "_base_exc", one)) for one in _worker_failures(error).values()})

@@ -63,7 +63,7 @@ def student_job(
     teacher: str,
 ) -> TrainingJob:
     """The job of one trial."""
-    # What is not stored is asked of the teacher, whatever the mode: `auto` or knowledge.max_gb may have decided so.
+    # Without stored knowledge the teacher runs live, whatever the mode: `auto` or knowledge.max_gb may require it.
     live = (teacher or None) if knowledge is None else None
     seed = derived_seed(settings.seed, "student", trial)
     return TrainingJob(study, folder, generation, "student", settings, seed, knowledge, live)

@@ -7,7 +7,7 @@ from intra_search.errors import StorageError
 from intra_search.store.ledger import HistoryRow
 
 REPORT = "report"
-"""Key under which Ray carries a report's text: it would flatten and copy nested results many times over."""
+"""Key of a report's text in Ray's results: Ray would flatten and copy a nested report many times."""
 
 
 class TrialReport(NamedTuple):
@@ -26,7 +26,7 @@ class TrialReport(NamedTuple):
     failure: str | None = None
     """Why the trial cannot go on."""
     storage_error: tuple[str, str, str, str] | None = None
-    """Parts of the `StorageError` that keeps the study from being written; no trial can go on then."""
+    """Parts of a `StorageError`: the study cannot be written, so no trial can go on."""
     final: bool = False
     """Marks a group's final report: its trial says nothing more and waits to be stopped."""
 

@@ -37,7 +37,7 @@ def train_alone(
     `RestartPolicy` decides whether another task goes on.
 
     Args:
-        progress: called for every epoch that this call trained.
+        progress: called for every epoch that this call trained; once for the last one where nothing was left.
         note: called with the training's decisions.
     """
     policy, failures = RestartPolicy(job.settings.resources.max_restarts), list[Failure]()
@@ -63,7 +63,7 @@ def train_alone(
 
 def _begin_task(job: TrainingJob, cpus: float, gpus: float) -> Iterator[tuple[list[HistoryRow], list[str] | None]]:
     """Starts one task that trains to the end; yields what `_epochs` does."""
-    # Ray would retry a dead task by itself, but a stream that is replayed from its middle loses epochs.
+    # No retry by Ray: it would resume a dead task's stream in the middle, and epochs would be lost.
     task = ray.remote(_epochs).options(num_cpus=cpus, num_gpus=gpus, num_returns="streaming", max_retries=0)
     return (ray.get(reference) for reference in task.remote(job, cpus, gpus > 0))
 
@@ -134,7 +134,7 @@ def measure_on_cluster(
     uri: str, teacher: str, settings: StudySettings, needs: frozenset[Need], *, cpus: float, gpus: float
 ) -> ViewCosts:
     """Times a trial's steps in what a trial gets of the cluster; `teacher` is a checkpoint in the study at `uri`."""
-    # In a folder that no trial has, so that it goes on from no checkpoint.
+    # In a folder of no trial, so there is no checkpoint to resume.
     job = TrainingJob(uri, "timing", 0, "student", settings, settings.seed, teacher=teacher)
     task = ray.remote(_view_costs).options(num_cpus=cpus, num_gpus=gpus)
     return ViewCosts(*ray.get(task.remote(job, needs, cpus, gpus > 0)))

@@ -431,6 +431,22 @@ def test_a_lost_worker_fails_its_trial(folder: StudyFolder) -> None:
     assert not driver.conductor.is_running(0)
 
 
+def test_a_trial_that_was_given_back_is_handed_out_before_any_new_one(folder: StudyFolder) -> None:
+    driver = one_running(folder)
+    driver.conductor.give_back(0)
+    assert state_of(folder).state == "waiting"
+    assert not driver.conductor.is_running(0)
+    driver.conductor.give_back(0)  # again: nothing changes
+    assignment = driver.conductor.next()
+    assert assignment is not None
+    assert assignment.trial == 0
+    record = state_of(folder)
+    assert (record.state, record.epochs, record.restarts) == ("running", 2, 1)
+    new = driver.conductor.next()
+    assert new is not None
+    assert new.trial == 1
+
+
 def test_a_late_report_of_an_ended_trial_changes_nothing(folder: StudyFolder) -> None:
     driver = one_running(folder)
     worker = driver.workers.pop(0)

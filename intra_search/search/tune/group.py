@@ -17,8 +17,8 @@ def group_trial(config: dict[str, Any]) -> None:
     from ray.tune.integration.ray_train import TuneReportCallback
 
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # Ray's 2 s would be the least time of an epoch
-    # All reports go this way, one after another: `tune.report` beside one of the group's that is still under way would
-    # wait for ever for the place that it took.
+    # One object sends all reports, one after another: `tune.report`, called while a report of the group is being
+    # sent, would wait for ever.
     reports = TuneReportCallback()
     leave(reports, run_groups(TrainingJob.of_json(config["job"]), config, reports))
 
@@ -26,8 +26,8 @@ def group_trial(config: dict[str, Any]) -> None:
 def leave(reports: Any, report: TrialReport) -> None:
     """Makes the trial's final report and waits to be stopped.
 
-    A function that returns is over for Tune at once, though a report of it may be under way: that one would be lost,
-    and its trial wait for ever.
+    Tune ends a function when it returns, even while it is sending a report: the report would be lost, and the trial
+    would wait for ever.
     """
     reports.after_report(None, [message(report._replace(final=True))], None)
     threading.Event().wait()

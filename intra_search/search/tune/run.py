@@ -28,7 +28,7 @@ def run_trials(
         work: decides; every report reaches it in this process.
         make_job: what a worker must know to train an assignment.
 
-    Raises the `StorageError` of a worker that could not write the study.
+    Raises the `StorageError` of a worker that could not write the study, and what the work source itself raises.
     """
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the ledger and its mirrors log
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # ours finishes the epoch first
@@ -61,7 +61,7 @@ def run_trials(
                 verbose=0,
                 # Trainings write their own checkpoints; Tune refuses the option for functions.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False if resources.workers == 1 else None),
-                failure_config=tune.FailureConfig(max_failures=resources.max_restarts),
+                failure_config=tune.FailureConfig(max_failures=-1),  # the scheduler asks `RestartPolicy` after each
             ),
         )
         try:

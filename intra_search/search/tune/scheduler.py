@@ -7,7 +7,7 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from intra_search.errors import IntraSearchError, StorageError
+from intra_search.errors import StorageError
 from intra_search.search.tune.searcher import number_of
 from intra_search.search.work import Decision, WorkSource
 from intra_search.training.failures import EndStudy, Fail, Failure, RestartPolicy, classify
@@ -17,8 +17,7 @@ from intra_search.training.report import REPORT, TrialReport
 class WorkScheduler(FIFOScheduler):  # type: ignore[misc]
     """What Tune takes for a scheduler: it stops and restarts trials as the work source and the policy say.
 
-    Tune itself restarts the worker of a trial as often as its `max_failures` allow; the policy may say earlier that it
-    is enough.
+    Tune restarts the worker of a trial without end; what the policy gives up is stopped before it begins again.
     """
 
     def __init__(self, work: WorkSource, policy: RestartPolicy) -> None:
@@ -27,14 +26,14 @@ class WorkScheduler(FIFOScheduler):  # type: ignore[misc]
         self._policy = policy
         self._failures: dict[int, list[Failure]] = {}
         self._num_reports: dict[int, int] = {}
-        self.error: IntraSearchError | None = None
+        self.error: Exception | None = None
         """Why no trial can go on."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its scheduler for its own restore, which we never use
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """A trial's worker died. Called before Tune starts another one, and also where it will start none."""
+        """A trial's worker died. Called whether or not Tune will start another one."""
         number = number_of(trial)
         if not self._work.is_running(number):
             return
@@ -52,7 +51,8 @@ class WorkScheduler(FIFOScheduler):  # type: ignore[misc]
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Called for a new trial, and for one whose worker died and that Tune is about to start again."""
         super().on_trial_add(tune_controller, trial)
-        if self.error is not None or not self._work.is_running(number_of(trial)):
+        number = number_of(trial)
+        if number in self._failures and (self.error is not None or not self._work.is_running(number)):
             tune_controller.stop_trial(trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
@@ -63,7 +63,10 @@ class WorkScheduler(FIFOScheduler):  # type: ignore[misc]
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         # Called with a last report that `on_trial_result` has not seen, and again after each of our own stops.
         if self._work.is_running(number_of(trial)) and REPORT in result:
-            self._take(trial, result)
+            try:
+                self._take(trial, result)
+            except Exception as error:  # Tune would take it for a failure of the trial, and start that again
+                self._end_study(error)
 
     def _take(self, trial: Trial, result: dict[str, Any]) -> str:
         number, report = number_of(trial), TrialReport.of_json(result[REPORT])
@@ -79,8 +82,8 @@ class WorkScheduler(FIFOScheduler):  # type: ignore[misc]
         goes_on = not report.final and (decision is Decision.CONTINUE or report.finished)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
-    def _end_study(self, error: IntraSearchError) -> None:
-        """The study itself cannot be written: no trial can go on."""
+    def _end_study(self, error: Exception) -> None:
+        """The study cannot be written, or the search itself has failed: no trial can go on."""
         self.error = error
         self._work.drain()
 

@@ -22,7 +22,7 @@ class WorkSearcher(Searcher):  # type: ignore[misc]
 
     def suggest(self, trial_id: str) -> Any:
         if self._work.exhausted:
-            return Searcher.FINISHED  # also while trials run: one that could not report its end stays running
+            return Searcher.FINISHED  # even while trials run: one that cannot report counts as running
         assignment = None
         if self._work.num_running < self._max_concurrent:
             assignment = self._work.next()
@@ -32,8 +32,8 @@ class WorkSearcher(Searcher):  # type: ignore[misc]
         return {"trial": assignment.trial, "job": self._make_job(assignment).to_json()}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        if error:  # the scheduler has said more of a trial that it gave up
-            self._work.lost(self._trials[trial_id], "Ray Tune gave it up")
+        if error:  # Tune dropped a trial that the policy has not given up: its worker died before it could begin
+            self._work.give_back(self._trials[trial_id])
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher for its own restore, which we never use

@@ -32,7 +32,7 @@ class Mirror(ABC):
 
 @contextmanager
 def warned() -> Iterator[None]:
-    """A mirror that cannot be written does not end a study, since the ledger can be: a warning says so."""
+    """A mirror that cannot be written gives a warning only: the ledger does not depend on it."""
     try:
         yield
     except OSError as error:

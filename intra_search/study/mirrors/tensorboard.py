@@ -36,7 +36,7 @@ class TensorBoardMirror(Mirror):
             return
         trial = event.record.trial
         with warned():
-            # From the first epoch, once per driver: a killed one may have left out the last it recorded.
+            # Each driver rewrites all epochs: a killed driver may not have written its last one here.
             for row in event.history[self._written.get(trial, 0) :]:
                 self._write_row(trial, row)
             self._written[trial] = len(event.history)

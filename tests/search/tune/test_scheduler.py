@@ -59,6 +59,10 @@ class MadeUpWork:
         self.told.append(("lost", trial, reason))
         self.running.discard(trial)
 
+    def give_back(self, trial: int) -> None:
+        self.told.append(("given back", trial, None))
+        self.running.discard(trial)
+
     def drain(self) -> None:
         self.drained = True
 
@@ -227,8 +231,29 @@ def test_a_study_that_cannot_be_written_drains_the_search(work: MadeUpWork) -> N
     assert str(scheduler.error) == str(error)
 
 
-def test_work_that_tune_gives_up_is_lost(work: MadeUpWork) -> None:
+def test_work_that_tune_drops_is_given_back(work: MadeUpWork) -> None:
+    """Its worker died between two trials, before it could begin this one."""
     searcher = WorkSearcher(work, make_job, 2)
     searcher.suggest("a")
     searcher.on_trial_complete("a", error=True)
-    assert work.told == [("lost", 1, "Ray Tune gave it up")]
+    assert work.told == [("given back", 1, None)]
+
+
+def test_an_error_at_a_last_report_ends_the_search(work: MadeUpWork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tune swallows what is raised there, and would start the finished trial again."""
+    error = StorageError("/study", "needs space", "none", "free some")
+
+    def report(trial: int, report: TrialReport) -> Decision:
+        raise error
+
+    monkeypatch.setattr(work, "report", report)
+    scheduler = WorkScheduler(work, RestartPolicy(1))
+    scheduler.on_trial_complete(None, tune_trial(0), message(GOES_ON._replace(finished=True)))
+    assert scheduler.error is error
+    assert work.drained
+
+
+def test_a_new_trial_is_never_stopped_before_it_begins(work: MadeUpWork, real_trial: Trial) -> None:
+    scheduler, controller = WorkScheduler(work, RestartPolicy(1)), Controller()
+    scheduler.on_trial_add(controller, real_trial)
+    assert not controller.stopped
