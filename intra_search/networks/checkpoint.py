@@ -11,7 +11,7 @@ from intra_search.errors import CheckpointError
 from intra_search.networks.build import NetworkRecipe
 from intra_search.networks.existence import BRANCH, INNER
 from intra_search.store.bundle import read_about, read_bundle, write_bundle
-from intra_search.store.ledger import HistoryRow, checkpoint_name, generation_folders
+from intra_search.store.ledger import HistoryRow, checkpoint_epochs, checkpoint_name, generation_folders
 from intra_search.store.storage import Storage
 
 NETWORK_FILE = "network.pt"
@@ -59,9 +59,9 @@ def load_newest(storage: Storage, folder: str, generation: int, note: Callable[[
     A later generation's checkpoint counts as newer, whatever the epochs: workers of an earlier driver may still write.
     """
     for home in generation_folders(storage, folder, until=generation):
-        for name in sorted((name for name in storage.names(home) if name.startswith("checkpoint-")), reverse=True):
+        for epoch in reversed(checkpoint_epochs(storage, home)):
             try:
-                return load_checkpoint(storage, f"{home}/{name}")
+                return load_checkpoint(storage, f"{home}/{checkpoint_name(epoch)}")
             except CheckpointError as error:
                 note(f"falling back to an older checkpoint: {error}")
     return None
@@ -69,10 +69,8 @@ def load_newest(storage: Storage, folder: str, generation: int, note: Callable[[
 
 def prune_checkpoints(storage: Storage, folder: str, keep_epochs: Iterable[int]) -> None:
     """Deletes checkpoints of other epochs below one folder."""
-    kept = {checkpoint_name(epoch) for epoch in keep_epochs}
-    for name in storage.names(folder):
-        if name.startswith("checkpoint-") and name not in kept:
-            storage.delete(f"{folder}/{name}")
+    for epoch in set(checkpoint_epochs(storage, folder)) - set(keep_epochs):
+        storage.delete(f"{folder}/{checkpoint_name(epoch)}")
 
 
 def initialise(network: nn.Module, uri: str, setting: str) -> list[str]:

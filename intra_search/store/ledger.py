@@ -17,6 +17,9 @@ HistoryRow = dict[str, Any]
 """One finished epoch: "epoch" (1, 2, …), the metrics ("val/miou") and the terms ("train/affinity")."""
 
 
+CHECKPOINT_PREFIX = "checkpoint-"
+
+
 class TrialRecord(BaseModel):
     """All that is known of one trial beside its history."""
 
@@ -67,7 +70,13 @@ def trial_folder(trial: int) -> str:
 
 def checkpoint_name(epoch: int) -> str:
     """Folder of the checkpoint after an epoch, below `<trial>/gen-<generation>/`."""
-    return f"checkpoint-{epoch:06d}"
+    return f"{CHECKPOINT_PREFIX}{epoch:06d}"
+
+
+def checkpoint_epochs(storage: Storage, folder: str) -> list[int]:
+    """Epochs whose checkpoints lie directly in a folder, ascending."""
+    numbers = [name.removeprefix(CHECKPOINT_PREFIX) for name in storage.names(folder) if CHECKPOINT_PREFIX in name]
+    return sorted(int(number) for number in numbers if number.isdigit())
 
 
 def generation_folders(storage: Storage, home: str, until: int | None = None) -> list[str]:

@@ -105,8 +105,11 @@ class StudyFolder:
     @property
     def settings(self) -> StudySettings:
         """The stored study's settings, with the default of every one that came after it had been stored."""
+        return self._parsed(self.stored())
+
+    def _parsed(self, stored: dict[str, Any]) -> StudySettings:
         try:
-            return parse_settings(self.stored()["settings"], self.storage.full_path("study.toml"))
+            return parse_settings(stored["settings"], self.storage.full_path("study.toml"))
         except SettingError as error:
             raise StudyError(error.where, error.rule, error.found, OTHER_RELEASE) from None
 
@@ -121,7 +124,7 @@ class StudyFolder:
             return
         stored = self.stored()
         where = self.storage.full_path()
-        for path, (old, new) in self._changes(settings).items():
+        for path, (old, new) in self._changes(stored, settings).items():
             if Trait.CHANGEABLE not in traits_of(StudySettings, path) and not self._is_unused(path):
                 found = f"{path} = {new!r} instead of {old!r}"
                 remedy = f"set {path} back, or start a new study for it"
@@ -140,7 +143,7 @@ class StudyFolder:
         changes: list[dict[str, Any]] = []
         if self.exists:
             stored = self.stored()
-            changed = self._changes(settings)
+            changed = self._changes(stored, settings)
             if (version := stored["study"]["version"]) != STUDY_VERSION:
                 self.ledger.upgrade()  # before study.toml, whose version says that all is done
                 changed = {"study.version": (version, STUDY_VERSION), **moved(self._stored()["settings"]), **changed}
@@ -154,9 +157,9 @@ class StudyFolder:
         self.storage.write_bytes("generation", f"{generation}\n".encode())
         return generation
 
-    def _changes(self, settings: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    def _changes(self, stored: dict[str, Any], settings: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
         """Paths of these settings that differ from the stored ones, with both values."""
-        return differences(without_none(self.settings.model_dump(mode="json")), without_none(settings))
+        return differences(without_none(self._parsed(stored).model_dump(mode="json")), without_none(settings))
 
     def _is_unused(self, path: str) -> bool:
         """Whether a setting belongs to a family of students of which the study has none."""

@@ -93,7 +93,7 @@ class Fail(NamedTuple):
 class EndStudy(NamedTuple):
     """Nothing of the study can go on."""
 
-    error: IntraSearchError
+    error: StorageError
 
 
 class RestartPolicy(NamedTuple):
@@ -104,7 +104,7 @@ class RestartPolicy(NamedTuple):
 
     def decide(self, failures: Sequence[Failure]) -> Restart | Fail | EndStudy:
         last = failures[-1]
-        if last.cause is Cause.STORAGE and last.error is not None:
+        if isinstance(last.error, StorageError):
             return EndStudy(last.error)
         counted = sum(failure.cause is not Cause.PREEMPTED for failure in failures)
         would_come_again = last.cause in (Cause.CANCELLED, Cause.OURS, Cause.DIVERGED) or _came_again(failures)

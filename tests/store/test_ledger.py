@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intra_search.errors import StudyError
-from intra_search.store.ledger import HistoryRow, Ledger, TrialRecord, checkpoint_name, trial_folder
+from intra_search.store.ledger import HistoryRow, Ledger, TrialRecord, checkpoint_epochs, checkpoint_name, trial_folder
 from intra_search.store.storage import Storage
 from intra_search.store.trial_state import TrialState
 
@@ -33,6 +33,14 @@ POINTS = st.dictionaries(st.text(max_size=5), st.one_of(st.floats(allow_nan=Fals
 def test_names() -> None:
     assert trial_folder(17) == "trials/00017"
     assert checkpoint_name(3) == "checkpoint-000003"
+
+
+def test_epochs_of_checkpoints_are_read_from_their_names(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    assert checkpoint_epochs(storage, "trials/00000/gen-1") == []
+    for name in (checkpoint_name(10), checkpoint_name(9), "checkpoint-000003.bak", "ray-train-0"):
+        (tmp_path / "trials/00000/gen-1" / name).mkdir(parents=True)
+    assert checkpoint_epochs(storage, "trials/00000/gen-1") == [9, 10]
 
 
 def test_record_and_history_come_back_equal(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import os
 import threading
 from typing import Any
 
-from intra_search.errors import StorageError
+from intra_search.store.ledger import checkpoint_epochs
 from intra_search.store.storage import Storage
 from intra_search.training.failures import Cause, EndStudy, Fail, Failure, RestartPolicy, classify
 from intra_search.training.job import TrainingJob
@@ -44,20 +44,14 @@ def run_groups(job: TrainingJob, config: dict[str, Any], reports: Any) -> TrialR
             _group(job, config, len(failures), reports).fit()
             return TrialReport([], finished=False, num_parameters=0)
         except Exception as error:
-            failures.append(classify(error, progress=_stored_epochs(job)))
+            stored = checkpoint_epochs(Storage(job.study), job.output_folder)
+            failures.append(classify(error, progress=max(stored, default=0)))
             decision, text = policy.decide(failures), f"{type(error).__name__}: {error}"
         if isinstance(decision, EndStudy):
-            assert isinstance(decision.error, StorageError)
             return TrialReport.of_storage_error(decision.error)
         if isinstance(decision, Fail):
             is_ours = failures[-1].cause is Cause.OURS
             return TrialReport.of_failure(decision.why if is_ours else text, restarts=len(failures) - 1)
-
-
-def _stored_epochs(job: TrainingJob) -> int:
-    """Epoch of the newest checkpoint."""
-    names = Storage(job.study).names(job.output_folder)
-    return max((int(name.rpartition("-")[2]) for name in names if name.startswith("checkpoint-")), default=0)
 
 
 def _group(job: TrainingJob, config: dict[str, Any], attempt: int, reports: Any) -> Any:

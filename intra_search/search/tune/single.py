@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from intra_search.errors import StorageError
 from intra_search.training.failures import Cause, EndStudy, Fail, Failure, RestartPolicy, classify
 from intra_search.training.job import TrainingJob
 from intra_search.training.report import TrialReport, message
@@ -61,7 +60,6 @@ class StudentTrainable(tune.Trainable):  # type: ignore[misc]
         self._failures.append(classify(error, progress=len(history)))
         decision = self._policy().decide(self._failures)
         if isinstance(decision, EndStudy):
-            assert isinstance(decision.error, StorageError)
             return TrialReport.of_storage_error(decision.error)
         if isinstance(decision, Fail):
             is_known = self._failures[-1].cause is not Cause.UNKNOWN

@@ -1,7 +1,6 @@
 """Groups of workers inside a trial, with the groups made up: how often they are tried, and how the trial leaves."""
 
 import threading
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +8,6 @@ import pytest
 
 from intra_search.errors import SceneError, StorageError
 from intra_search.search.tune import group
-from intra_search.store.ledger import checkpoint_name
 from intra_search.training.report import REPORT, TrialReport
 
 
@@ -81,18 +79,8 @@ def test_a_checkpoint_between_two_equal_errors_lets_the_trial_go_on(
 ) -> None:
     errors: list[Exception | None] = [WorkerGroupError("bad moment"), WorkerGroupError("bad moment"), None]
     epochs = iter([3, 4])
-    monkeypatch.setattr(group, "_stored_epochs", lambda job: next(epochs))
+    monkeypatch.setattr(group, "checkpoint_epochs", lambda *_: [next(epochs)])
     assert run(monkeypatch, tmp_path, errors)[0] == 3
-
-
-def test_progress_is_the_epoch_of_the_newest_checkpoint(tmp_path: Path) -> None:
-    """Their number would stand still, since older ones are deleted."""
-    job: Any = SimpleNamespace(study=str(tmp_path), output_folder="trials/00000/gen-1")
-    assert group._stored_epochs(job) == 0
-    for epoch in (9, 10):
-        (tmp_path / job.output_folder / checkpoint_name(epoch)).mkdir(parents=True)
-    (tmp_path / job.output_folder / "ray-train-0").mkdir()
-    assert group._stored_epochs(job) == 10
 
 
 def test_the_final_report_comes_before_the_function_ends() -> None:
