@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from intra_search.networks.output import NetworkOutput
+from intra_search.networks.output import DECODER, PENULTIMATE, NetworkOutput
 from intra_search.networks.shape import check_blocks, check_input_size, scaled_channels
 
 ASYMMETRIC_KERNEL = 5
@@ -126,7 +126,8 @@ class ENet(nn.Module):
             paper's eight kinds (regular, dilated 2, asymmetric, dilated 4, ...).
         dropout: rates at 1/4 and in all later blocks (published: 0.01 and 0.1).
 
-    Features: `block1` (1/2), `block2` (1/4), `block3` (1/8, the end of the encoder).
+    Features: `block1` (1/2), `block2` (1/4), `block3` (1/8, the end of the encoder), `decoder` (1/4), `penultimate`
+    (1/2, what the classifier reads).
     """
 
     def __init__(
@@ -141,7 +142,8 @@ class ENet(nn.Module):
         narrow, middle, wide = scaled_channels((16, 64, 128), width)
         shallow, deep = check_blocks(blocks)
         early, late = dropout
-        self.feature_channels = {"block1": narrow, "block2": middle, "block3": wide}
+        encoder = {"block1": narrow, "block2": middle, "block3": wide}
+        self.feature_channels = {**encoder, DECODER: middle, PENULTIMATE: narrow}
         self.initial = InitialBlock(narrow)
         self.down1 = DownBottleneck(narrow, middle, early)
         self.stage1 = nn.Sequential(*(Bottleneck(middle, "regular", early, nn.PReLU) for _ in range(shallow)))
@@ -162,6 +164,7 @@ class ENet(nn.Module):
         block2 = self.stage1(pooled1)
         pooled2, indices2 = self.down2(block2)
         block3 = self.stage2(pooled2)
-        y = self.stage4(self.up1(block3, indices2))
-        logits = self.classifier(self.stage5(self.up2(y, indices1)))
-        return NetworkOutput(logits, {"block1": block1, "block2": block2, "block3": block3})
+        decoder = self.stage4(self.up1(block3, indices2))
+        penultimate = self.stage5(self.up2(decoder, indices1))
+        features = {"block1": block1, "block2": block2, "block3": block3, DECODER: decoder, PENULTIMATE: penultimate}
+        return NetworkOutput(self.classifier(penultimate), features)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from intra_search.networks.output import NetworkOutput
+from intra_search.networks.output import DECODER, PENULTIMATE, NetworkOutput
 from intra_search.networks.shape import check_blocks, check_input_size, scaled_channels
 
 BATCH_NORM_EPS = 1e-3  # as published; torch's default is 1e-5
@@ -68,7 +68,8 @@ class ERFNet(nn.Module):
         blocks: factorized blocks at 1/4 and at 1/8 of the input; dilations at 1/8 repeat 2, 4, 8, 16.
         dropout: rates in the blocks at 1/4 and at 1/8 (published: 0.03 and 0.3).
 
-    Features: `block1` (1/2), `block2` (1/4), `block3` (1/8, the end of the encoder).
+    Features: `block1` (1/2), `block2` (1/4), `block3` (1/8, the end of the encoder), `decoder` (1/4), `penultimate`
+    (1/2, what the classifier reads).
     """
 
     def __init__(
@@ -82,7 +83,8 @@ class ERFNet(nn.Module):
         super().__init__()
         narrow, middle, wide = scaled_channels((16, 64, 128), width)
         shallow, deep = check_blocks(blocks)
-        self.feature_channels = {"block1": narrow, "block2": middle, "block3": wide}
+        encoder = {"block1": narrow, "block2": middle, "block3": wide}
+        self.feature_channels = {**encoder, DECODER: middle, PENULTIMATE: narrow}
         self.block1 = Downsampler(3, narrow)
         self.block2 = nn.Sequential(
             Downsampler(narrow, middle), *(FactorizedBlock(middle, dropout[0], 1) for _ in range(shallow))
@@ -105,4 +107,7 @@ class ERFNet(nn.Module):
         block1 = self.block1(images)
         block2 = self.block2(block1)
         block3 = self.block3(block2)
-        return NetworkOutput(self.decoder(block3), {"block1": block1, "block2": block2, "block3": block3})
+        decoder = self.decoder[:3](block3)
+        penultimate = self.decoder[3:-1](decoder)
+        features = {"block1": block1, "block2": block2, "block3": block3, DECODER: decoder, PENULTIMATE: penultimate}
+        return NetworkOutput(self.decoder[-1](penultimate), features)

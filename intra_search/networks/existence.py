@@ -62,7 +62,8 @@ class ExistenceBranch(nn.Module):
 
 
 class LaneNetwork(nn.Module):
-    """A network with an existence branch on its deepest feature (`block3` of ERFNet and ENet, `block5` of ResNets).
+    """A network with an existence branch on its encoder's last feature (`block3` of ERFNet and ENet, `block5` of
+    ResNets).
 
     Its features are the network's and `existence`: (B, L) logits. Distillation reads features by name, so it works as
     with the network alone.
@@ -77,7 +78,7 @@ class LaneNetwork(nn.Module):
         super().__init__()
         self.network = network
         self.feature_channels = cast(dict[str, int], network.feature_channels)
-        self._deepest = list(self.feature_channels)[-1]
+        self._deepest = [name for name in self.feature_channels if name.startswith("block")][-1]
         size = (input_size[0] // OUTPUT_STRIDE, input_size[1] // OUTPUT_STRIDE)
         self.branch = ExistenceBranch(self.feature_channels[self._deepest], num_lanes, size)
 

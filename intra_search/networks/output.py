@@ -8,6 +8,12 @@ EXISTENCE = "existence"
 """Name of the feature that holds the logits (B, L) of an existence branch, in networks that have one."""
 
 
+DECODER = "decoder"
+"""Name of the feature between encoder and classifier, in every network; each says which of its own it is."""
+PENULTIMATE = "penultimate"
+"""Name of the feature that the classifier reads, before any dropout, in every network."""
+
+
 class NetworkOutput(NamedTuple):
     """Logits and the named feature maps that distillation reads.
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from intra_search.errors import SettingError
 from intra_search.networks.backbone import DilatedResNet
-from intra_search.networks.output import NetworkOutput
+from intra_search.networks.output import DECODER, PENULTIMATE, NetworkOutput
 from intra_search.networks.shape import check_input_size
 
 
@@ -87,10 +87,12 @@ class PSPNet(nn.Module):
         depth: 18, 34, 50 or 101.
         bins: grid sizes of the pyramid.
         head_channels: channels of each pyramid branch and of the head's convolution.
+        width: factor on every channel count of the backbone, rounded to multiples of 4; 1 is the published network.
         dropout: rate before the classifier.
         layout: `paper`, or `authors` for weights from the authors' code, whose pyramid has fixed scales and no bins.
 
-    Features: `block1` (stem, 1/2), `block2` (1/4), `block3`, `block4`, `block5` (1/8). In training mode a bin of 1
+    Features: `block1` (stem, 1/2), `block2` (1/4), `block3`, `block4`, `block5` (1/8), `decoder` (the pyramid's output,
+    1/8), `penultimate` (1/8, what the classifier reads, before dropout). In training mode a bin of 1
     needs more than one image per step: with one, its BatchNorm has a single value per channel.
     """
 
@@ -103,19 +105,21 @@ class PSPNet(nn.Module):
         head_channels: int = 512,
         dropout: float = 0.1,
         layout: Literal["paper", "authors"] = "paper",
+        width: float = 1.0,
     ) -> None:
         super().__init__()
         if not bins or min(bins) < 1:
             raise SettingError("pspnet bins", "must be grid sizes >= 1", list(bins), "published: [1, 2, 3, 6]")
         self._as_authors = layout == "authors"
-        self.backbone = DilatedResNet(depth, dilate_first=self._as_authors)
-        self.feature_channels = self.backbone.feature_channels
-        channels = self.feature_channels["block5"]
+        self.backbone = DilatedResNet(depth, width, dilate_first=self._as_authors)
+        channels = self.backbone.feature_channels["block5"]
         self.pyramid: PyramidPooling | ScaledPyramid = (
             ScaledPyramid(channels, head_channels)
             if self._as_authors
             else PyramidPooling(channels, head_channels, bins)
         )
+        late = {DECODER: self.pyramid.channels_out, PENULTIMATE: head_channels}
+        self.feature_channels = {**self.backbone.feature_channels, **late}
         self.head = nn.Sequential(
             nn.Conv2d(self.pyramid.channels_out, head_channels, kernel_size=3, padding=1, bias=False),
             nn.BatchNorm2d(head_channels),
@@ -128,7 +132,9 @@ class PSPNet(nn.Module):
         """Images (B, 3, H, W), normalised, H and W multiples of 8."""
         check_input_size(images)
         features = self.backbone(images)
-        logits = self.head(self.pyramid(features["block5"]))
+        decoder = self.pyramid(features["block5"])
+        penultimate = self.head[:-2](decoder)
+        logits = self.head[-2:](penultimate)
         size = images.shape[-2:]
         logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=self._as_authors)
-        return NetworkOutput(logits, features)
+        return NetworkOutput(logits, {**features, DECODER: decoder, PENULTIMATE: penultimate})

@@ -15,12 +15,15 @@ from intra_search.networks.build import NETWORKS, network_options
 from intra_search.networks.shape import scaled_channels
 
 STUDENTS = ("erfnet", "enet", "resnet18")
-STRIDES = {"erfnet": {"block1": 2, "block2": 4, "block3": 8}, "enet": {"block1": 2, "block2": 4, "block3": 8}}
-RESNET_STRIDES = {"block1": 2, "block2": 4, "block3": 8, "block4": 8, "block5": 8}
+ENCODER_AND_DECODER = {"block1": 2, "block2": 4, "block3": 8, "decoder": 4, "penultimate": 2}
+STRIDES = {"erfnet": ENCODER_AND_DECODER, "enet": ENCODER_AND_DECODER}
+RESNET_STRIDES = {"block1": 2, "block2": 4, "block3": 8, "block4": 8, "block5": 8, "decoder": 8, "penultimate": 8}
 
 
 def cheap_options(name: str) -> dict[str, object]:
-    options: dict[str, object] = {"width": 0.25} if "width" in network_options(name) else {"head_channels": 8}
+    options: dict[str, object] = {"width": 0.25}
+    if "head_channels" in network_options(name):
+        options["head_channels"] = 8
     if "blocks" in network_options(name):
         options["blocks"] = (1, 3)
     return options
@@ -65,6 +68,18 @@ def test_forward_and_backward_give_declared_features_and_finite_gradients(name: 
     for key, parameter in network.named_parameters():
         assert parameter.grad is not None, key
         assert parameter.grad.isfinite().all(), key
+
+
+@every_network
+def test_the_classifier_reads_the_penultimate_feature(name: str) -> None:
+    """The logits change with nothing else: the last layer of the network, applied to it, gives them."""
+    network = small(name).eval()
+    output = network(images())
+    last = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)][-1]
+    logits = last(output.features["penultimate"])
+    if logits.shape != output.logits.shape:
+        logits = nn.functional.interpolate(logits, output.logits.shape[2:], mode="bilinear", align_corners=False)
+    assert_close(logits, output.logits)
 
 
 @every_network
@@ -193,7 +208,8 @@ def test_backbone_takes_torchvision_weights_by_name(depth: int, reference: type)
 def test_teacher_101_is_built_and_dilated() -> None:
     with torch.device("meta"):
         network = build_network("pspnet_resnet101", 37).eval()
-    assert channels_of(network) == {"block1": 64, "block2": 256, "block3": 512, "block4": 1024, "block5": 2048}
+    blocks = {"block1": 64, "block2": 256, "block3": 512, "block4": 1024, "block5": 2048}
+    assert channels_of(network) == {**blocks, "decoder": 2048 + 4 * 512, "penultimate": 512}
     assert len(list(network.get_submodule("backbone.layer3").children())) == 23
     output = network(torch.empty(1, 3, 64, 96, device="meta"))
     assert output.features["block5"].shape == (1, 2048, 8, 12)
@@ -218,7 +234,7 @@ def test_pyramid_averages() -> None:
         ("erfnt", {}, "known: erfnet, enet, resnet18, pspnet_resnet18"),
         ("erfnet", {"bins": (1,)}, "network erfnet: has no such option, found 'bins'; it has: width, blocks, dropout"),
         ("resnet18", {"depth": 50}, "it has: width, dropout"),
-        ("pspnet_resnet50", {"width": 2.0}, "it has: bins, head_channels, dropout"),
+        ("pspnet_resnet50", {"depth": 18}, "it has: bins, head_channels, dropout, layout, width"),
         ("erfnet", {"width": 0.0}, "width: must be > 0"),
         ("enet", {"blocks": (4,)}, "blocks: must be two counts"),
         ("pspnet_resnet18", {"bins": ()}, "pspnet bins"),
