@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from intra_search.config.base import Settings
+from intra_search.config.recipes import PRESETS
 
 
 class TermSettings(Settings):
@@ -17,10 +18,19 @@ class TermSettings(Settings):
 
     weight: float = Field(default=0.0, ge=0)
     """Factor on the term; 0: not built. With `distill.balance = "gradient"` a multiple of equal gradient norm."""
-    schedule: Literal["constant", "warmup", "cosine"] = "constant"
-    """`warmup`: linear from 0 to the weight over the first `ramp` of the training; `cosine`: from the weight to 0."""
-    ramp: float = Field(default=0.1, gt=0, le=1)
-    """Share of the training that `warmup` takes. Unused by the other schedules."""
+    start: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the training after which the term begins; before that it costs nothing."""
+    ramp: float = Field(default=0.0, ge=0, le=1)
+    """Share of the training, from `start` on, over which the weight rises from 0 in a straight line."""
+    decay: float = Field(default=0.0, ge=0, le=1)
+    """Share of the training, up to its end, over which the weight falls to 0 along half a cosine."""
+
+    @model_validator(mode="after")
+    def _check_schedule(self) -> Self:
+        if self.start + self.ramp > 1:
+            found = f"{self.start:g} + {self.ramp:g}"
+            raise ValueError(f"start + ramp must be at most 1, else the weight is never reached, got {found}")
+        return self
 
 
 class AffinitySettings(TermSettings):
@@ -169,20 +179,21 @@ class DKSSettings(TermSettings):
 
 
 class DistillSettings(Settings):
-    """What the student learns from the teacher beside the labels. The defaults are the paper's recipe."""
+    """What the student learns from the teacher beside the labels. `config.recipes` has whole recipes."""
 
     enabled: bool = True
     """False: plain training, whatever the weights below say."""
-    preset: Literal["paper"] | None = None
-    """`paper`: every setting in `PAPER_PRESET` takes the value there; a contrary one is refused."""
-    layers: tuple[tuple[str, str], ...] = (("block2", "block3"), ("block3", "block5"))
+    preset: Literal["none", "paper", "canonical", "intra"] = "none"
+    """A recipe of `PRESETS`: every setting that it names takes the value there; a contrary one is refused."""
+    layers: tuple[tuple[str, str], ...] = (("decoder", "decoder"),)
     """Pairs (student feature, teacher feature) compared by the terms on features, from shallow to deep."""
     layer_weights: tuple[float, ...] = ()
     """One factor per pair of `layers`; empty: 1 each. A pair of weight 0 is not computed."""
-    balance: Literal["none", "gradient"] = "none"
-    """`gradient`: weight 1 gives a term the same gradient norm as the task loss, at the term's feature."""
-    balance_steps: int = Field(default=20, ge=1)
-    """Training steps over which gradient norms are measured; the ratio is kept from then on."""
+    balance: Literal["gradient", "none"] = "gradient"
+    """`gradient`: weight 1 gives a term the same gradient norm as the task loss, at the term's feature; `none`: weights
+    are plain factors."""
+    balance_every: int = Field(default=50, ge=1)
+    """Training steps between two measurements of the gradients; the first ones follow each other more closely."""
     affinity: AffinitySettings = AffinitySettings()
     attention: AttentionSettings = AttentionSettings()
     kd: KDSettings = KDSettings()
@@ -210,7 +221,7 @@ class DistillSettings(Settings):
     def _apply_preset(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        return _frozen(_with_preset(data) if data.get("preset") == "paper" else data)
+        return _frozen(_with_preset(data, PRESETS[preset]) if (preset := data.get("preset")) in PRESETS else data)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -219,32 +230,6 @@ class DistillSettings(Settings):
         if any(not weight >= 0 for weight in self.layer_weights):
             raise ValueError(f"layer_weights must be >= 0, got {list(self.layer_weights)}")
         return self
-
-
-PAPER_PRESET: dict[str, Any] = {
-    "layers": [["block2", "block3"], ["block3", "block5"]],
-    "layer_weights": [],
-    "balance": "none",
-    "affinity.weight": 0.1,
-    "affinity.schedule": "constant",
-    "affinity.orders": [1, 2, 3],
-    "affinity.kernel_size": 5,
-    "affinity.masks": "hard",
-    "affinity.background": True,
-    "affinity.variant": "textbook",
-    "affinity.absent": "counted",
-    "attention.weight": 0.1,
-    "attention.schedule": "constant",
-}
-"""Hou et al. 2020 as recalled, to be checked against the PDF (protocols 1 and 7). `absent` is the one departure from
-our defaults: the paper divides by 3 n^2. The skewness is read as standardised, the printed denominator as a slip."""
-
-
-PAPER_RECIPE: dict[str, Any] = {
-    "distill.enabled": True,
-    **{f"distill.{path}": value for path, value in PAPER_PRESET.items()},
-}
-"""Hou et al. 2020 as recalled, to be checked against the PDF. Trial 0 takes these values on every searched path."""
 
 
 class PublishedWeight(NamedTuple):
@@ -271,10 +256,10 @@ PUBLISHED_WEIGHTS: dict[str, PublishedWeight] = {
 """Verified in the named repository unless it says unverified. FSP, neighbouring attention and DKS have none."""
 
 
-def _with_preset(data: dict[str, Any]) -> dict[str, Any]:
+def _with_preset(data: dict[str, Any], preset: dict[str, Any]) -> dict[str, Any]:
     """Fills in the preset. A dumped tree names every setting, so defaults are replaced; other values are refused."""
     filled = {key: dict(value) if isinstance(value, dict) else value for key, value in data.items()}
-    for path, wanted in PAPER_PRESET.items():
+    for path, wanted in preset.items():
         group, _, key = path.rpartition(".")
         given = filled.setdefault(group, {}) if group else filled
         fields: Any = DistillSettings.model_fields
@@ -284,7 +269,8 @@ def _with_preset(data: dict[str, Any]) -> dict[str, Any]:
             fields = fields[group].annotation.model_fields
         default = fields[key].get_default()
         if key in given and _frozen(given[key]) not in (default, _frozen(wanted)):
-            raise ValueError(f'preset "paper" sets {path} = {wanted}, got {given[key]}; remove one of the two')
+            name = data["preset"]
+            raise ValueError(f'preset "{name}" sets {path} = {wanted}, got {given[key]}; remove one of the two')
         given[key] = wanted
     return filled
 

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from pydantic import Field, ValidationError
 
 from intra_search.config.base import Settings
-from intra_search.config.distill import PAPER_RECIPE
 from intra_search.config.domains import Asker, Domain, Scalar
 from intra_search.config.parsing import get_path, json_text, with_overrides
+from intra_search.config.recipes import PAPER_RECIPE
 from intra_search.config.student import NETWORK, family_of
 from intra_search.config.study import StudySettings
 from intra_search.config.traits import Trait, traits_of

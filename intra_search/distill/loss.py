@@ -14,7 +14,7 @@ from intra_search.distill.existence import existence_loss
 from intra_search.distill.needs import Need
 from intra_search.distill.term import RelationTerm, Term, TermContext, TermResult
 from intra_search.distill.terms.table import TERMS
-from intra_search.distill.weighting import GradientBalance, Measured, scheduled_weight
+from intra_search.distill.weighting import GradientNorms, Measured, scheduled_weight
 from intra_search.distill.workers import Workers
 from intra_search.errors import SettingError
 from intra_search.networks.output import EXISTENCE, NetworkOutput
@@ -27,10 +27,10 @@ class StudentLossResult(NamedTuple):
     loss: Tensor
     """Scalar to call `backward` on. Averaged over workers, as in DDP, its gradient is that of the global batch."""
     parts: dict[str, Tensor]
-    """`ce`, `existence` and each term, unweighted and detached: this worker's share. The sum over workers is the value
-    of the global batch."""
+    """`ce`, `existence` and each term that counts in this step, unweighted and detached: this worker's share. The sum
+    over workers is the value of the global batch."""
     weights: dict[str, Tensor]
-    """Factor on each term in this step, with schedule and balance; the same on all workers."""
+    """Factor on each of those terms, with schedule and balance; the same on all workers."""
 
 
 def active_terms(settings: DistillSettings) -> tuple[str, ...]:
@@ -38,16 +38,29 @@ def active_terms(settings: DistillSettings) -> tuple[str, ...]:
     return tuple(name for name in TERMS if settings.enabled and getattr(settings, name).weight > 0)
 
 
-def needs_of(settings: DistillSettings) -> frozenset[Need]:
-    """What a training under these settings asks of the teacher; empty when it needs no teacher."""
-    return frozenset(need for name in active_terms(settings) for need in TERMS[name].needs_of(settings))
+def terms_at(settings: DistillSettings, progress: float) -> tuple[str, ...]:
+    """Names of the terms that count when the share `progress`, 0 to 1, of the training is done."""
+    return tuple(name for name in active_terms(settings) if scheduled_weight(getattr(settings, name), progress) > 0)
+
+
+def needs_of(settings: DistillSettings, progress: float | None = None) -> frozenset[Need]:
+    """What a training under these settings asks of the teacher, at any time or when the share `progress` is done; empty
+    when it needs no teacher."""
+    names = active_terms(settings) if progress is None else terms_at(settings, progress)
+    return frozenset(need for name in names for need in TERMS[name].needs_of(settings))
+
+
+def changes_over_time(settings: DistillSettings) -> bool:
+    """Whether some term counts in a part of the training only, so that steps differ in what they compute."""
+    groups = (getattr(settings, name) for name in active_terms(settings))
+    return any(group.start > 0 or group.ramp > 0 or group.decay > 0 for group in groups)
 
 
 class StudentLoss(nn.Module):
     """Cross-entropy, the existence loss (for networks with that branch) and the terms with a weight above 0.
 
-    Its parameters are the terms' adapters, which train with the student but are not part of it. Its buffers hold what
-    `distill.balance` has measured. So its `state_dict` must be saved in checkpoints.
+    Its parameters are the terms' adapters, which train with the student but are not part of it. `norms` holds what has
+    been measured for `distill.balance`. So its `state_dict` must be saved in checkpoints.
 
     Args:
         distill: layers, terms and their weights.
@@ -78,8 +91,8 @@ class StudentLoss(nn.Module):
         self._distill = distill
         self._existence_weight = training.existence_weight
         self.terms = nn.ModuleDict({name: TERMS[name](distill, context) for name in names})
-        balanced = distill.balance == "gradient" and names
-        self.balance = GradientBalance(names, distill.balance_steps) if balanced else None
+        self.norms = GradientNorms(names, distill.balance_every)
+        self._first_epoch = 1 / training.epochs
         class_weights = torch.ones(num_classes)
         class_weights[0] = training.background_weight
         if ignored_class:
@@ -107,8 +120,8 @@ class StudentLoss(nn.Module):
             student: output for this worker's share of the batch.
             labels: (B, H, W) integers, 255 = ignored.
             answers: the teacher's, for the same views (`teacher_answers` or stored knowledge).
-            workers: the processes that share the batch. `all_reduce` is called once, once more while `balance`
-                measures, and by terms that compare images of the batch with each other.
+            workers: the processes that share the batch. `all_reduce` is called once, once more in steps that measure
+                gradients, and by terms that compare images of the batch with each other.
             progress: share of the training that is done, 0 to 1, for weights that change over time.
             existence: (B, L) flags of lanes; needed by networks with an existence branch.
         """
@@ -117,7 +130,8 @@ class StudentLoss(nn.Module):
             if existence is None:
                 raise ValueError("the network has an existence branch: pass the flags of its lanes to the student loss")
             results[EXISTENCE] = existence_loss(student.features[EXISTENCE], existence)
-        for name, term in self.terms.items():
+        for name in terms_at(self._distill, progress):
+            term = self.terms[name]
             if isinstance(term, RelationTerm):
                 results[name] = term.related(student, answers, workers)
             else:
@@ -132,6 +146,21 @@ class StudentLoss(nn.Module):
             loss = loss + workers.size * weight.to(values[name].dtype) * values[name]
         return StudentLossResult(loss, {name: value.detach() for name, value in values.items()}, weights)
 
+    def measures(self, progress: float) -> bool:
+        """Whether a training step at this progress measures gradients; they are seen at features of a network that is
+        not compiled."""
+        balanced = self._distill.balance == "gradient" or progress < self._first_epoch
+        return self.training and balanced and self.norms.due(terms_at(self._distill, progress))
+
+    def pulls(self) -> dict[str, float]:
+        """How hard each term pulls at its student feature, in multiples of the task's gradient, before its schedule.
+
+        With `balance = "none"` it is what was measured in the first epoch. Waits for the device."""
+        balanced = self._distill.balance == "gradient"
+        ratios = self.norms.ratios()
+        weights = {name: getattr(self._distill, name).weight for name in self.terms}
+        return {name: weight if balanced else weight / float(ratios[name]) for name, weight in weights.items()}
+
     def _weights(
         self,
         values: Mapping[str, Tensor],
@@ -139,12 +168,16 @@ class StudentLoss(nn.Module):
         workers: Workers,
         progress: float,
     ) -> dict[str, Tensor]:
-        scheduled = {name: scheduled_weight(getattr(self._distill, name), progress) for name in self.terms}
-        if self.balance is None:
+        names = terms_at(self._distill, progress)
+        scheduled = {name: scheduled_weight(getattr(self._distill, name), progress) for name in names}
+        if self.measures(progress) and torch.is_grad_enabled():
+            measured = {name: Measured(values[name], _anchor(self.terms[name], student)) for name in names}
+            self.norms.measure(values["ce"], measured, workers.all_reduce)
+        if self.training:
+            self.norms.step()
+        if self._distill.balance == "none":
             return {name: values["ce"].new_tensor(weight) for name, weight in scheduled.items()}
-        measured = {name: Measured(values[name], _anchor(self.terms[name], student)) for name in self.terms}
-        self.balance.measure(values["ce"], measured, workers.all_reduce)
-        ratios = self.balance.ratios()
+        ratios = self.norms.ratios()
         return {name: weight * ratios[name] for name, weight in scheduled.items()}
 
 

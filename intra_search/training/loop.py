@@ -3,6 +3,7 @@
 import functools
 import time
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from intra_search.config.objectives import Objectives
 from intra_search.config.seeding import derived_seed
-from intra_search.distill.loss import StudentLoss, StudentLossResult, needs_of
+from intra_search.distill.loss import StudentLoss, StudentLossResult, changes_over_time, needs_of
 from intra_search.distill.needs import teacher_answers
 from intra_search.distill.workers import ALONE, Workers
 from intra_search.knowledge.reader import open_knowledge
@@ -42,7 +43,8 @@ from intra_search.training.replicas import check_agreed, check_replicas, describ
 
 FINITE_CHECK_STEPS = 20
 """Steps between checks that the loss is finite: each check makes the GPU wait and needs an all-reduce."""
-
+LOUD = 10.0
+"""A term whose gradient is this many times the task's in the first epoch is said to drown it."""
 
 # Kept for the next trial of this process.
 _opened = functools.lru_cache(maxsize=2)(open_scenes)
@@ -51,18 +53,24 @@ _opened = functools.lru_cache(maxsize=2)(open_scenes)
 class TrainingStep(nn.Module):
     """Network and student loss as one module, so that DDP reduces the gradients of both."""
 
-    def __init__(self, network: nn.Module, student_loss: StudentLoss, placement: Placement, workers: Workers) -> None:
+    def __init__(
+        self, network: nn.Module, student_loss: StudentLoss, placement: Placement, workers: Workers, *, compiled: bool
+    ) -> None:
         super().__init__()
         self.network = network
         self.student_loss = student_loss
+        # Not a submodule of its own: it has the network's weights.
+        self._compiled = functools.partial(torch.compile(network)) if compiled else network.__call__
         self._placement = placement
         self._workers = workers
 
     def forward(
         self, images: Tensor, labels: Tensor, existence: Tensor, answers: Mapping[str, Tensor], progress: float
     ) -> StudentLossResult:
+        # A compiled network hides the gradients at its features, so steps that measure them run the network itself.
+        network = self.network if self.student_loss.measures(progress) else self._compiled
         with self._placement.autocast():
-            output = self.network(normalise(images))
+            output = network(normalise(images))
         # Outside autocast, in float32: moments and log-softmax lose too many digits in bfloat16.
         result: StudentLossResult = self.student_loss(
             output,
@@ -128,6 +136,7 @@ class Training:
         sums = check_replicas(self.network, self._workers)
         self.notes += [f"after epoch {epoch + 1}, {line}" for line in sums if not self._checked]
         self._checked = True
+        self.notes += self._loud_terms() if epoch == 0 else []
         trained = time.perf_counter()
         size = self.job.training.batch_size
         scores = validate(
@@ -145,6 +154,7 @@ class Training:
         self._step.train()
         self._order.epoch = epoch
         totals: dict[str, Tensor] = {}
+        counts: Counter[str] = Counter()
         weights: Mapping[str, Tensor] = {}
         rate = 0.0
         for step, batch in enumerate(self._loader):
@@ -155,9 +165,10 @@ class Training:
             shares = {"loss": result.loss.detach() / self._workers.size, **result.parts}
             for name, part in shares.items():
                 totals[name] = totals.get(name, torch.zeros_like(part)) + part
+                counts[name] += 1  # a term may begin, or end, within the epoch
             if step % FINITE_CHECK_STEPS == 0 or step + 1 == len(self._order):
                 self._check_finite(totals, epoch, step)
-        means = {name: float(self._workers.all_reduce(total) / len(self._order)) for name, total in totals.items()}
+        means = {name: float(self._workers.all_reduce(total) / counts[name]) for name, total in totals.items()}
         last = {f"weight/{name}": float(weight) for name, weight in weights.items()}
         return {f"train/{name}": mean for name, mean in means.items()} | last | {"learning_rate": rate}
 
@@ -166,7 +177,7 @@ class Training:
         existence = batch["existence"].to(self._place.device, non_blocking=True)
         answers = {key: answer.to(self._place.device, non_blocking=True) for key, answer in batch["answers"].items()}
         if self._teacher is not None:
-            answers = self._ask_teacher(images, labels)
+            answers = self._ask_teacher(images, labels, progress)
         self._optimizer.zero_grad(set_to_none=True)
         result: StudentLossResult = self._step(images, labels, existence, answers, progress)
         result.loss.backward()  # type: ignore[no-untyped-call]
@@ -177,11 +188,14 @@ class Training:
         return result
 
     @torch.no_grad()
-    def _ask_teacher(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def _ask_teacher(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
+        """What the terms that count at this progress ask; the teacher does not run where that is nothing."""
         assert self._teacher is not None
+        needs = needs_of(self.job.settings.distill, progress)
+        if not needs:
+            return {}
         with self._teacher_place.autocast():
             output = self._teacher(normalise(images))
-        needs = needs_of(self.job.settings.distill)
         return teacher_answers(needs, output, labels, self._recipe.num_classes)
 
     def _check_finite(self, totals: Mapping[str, Tensor], epoch: int, step: int) -> None:
@@ -190,6 +204,16 @@ class Training:
         if self._workers.all_reduce(count) > 0:
             names = ", ".join(f"train/{name}" for name in broken) or "a loss on another worker"
             raise DivergedError(f"{names} is not finite at epoch {epoch + 1}, step {step + 1}")
+
+    def _loud_terms(self) -> list[str]:
+        """A line for each term that drowns the task."""
+        pulls = self._student_loss.pulls() if self.job.purpose == "student" else {}
+        return [
+            f"distill.{name} pulls {pull:.3g} times as hard as the task loss at the student's features: lower "
+            f'distill.{name}.weight, or set distill.balance = "gradient" and a weight of at most 1'
+            for name, pull in pulls.items()
+            if pull > LOUD
+        ]
 
     def _build_student_loss(self) -> StudentLoss:
         settings = self.job.settings
@@ -225,13 +249,13 @@ class Training:
         if self._workers.size > 1:
             self.network = over_workers(self.network, self._place.device)
         network = self._place.network(self.network)
-        if self.job.training.compile:
-            network = torch.compile(network)  # type: ignore[assignment]
-        step = TrainingStep(network, self._student_loss.to(self._place.device), self._place, self._workers)
+        student_loss = self._student_loss.to(self._place.device)
+        step = TrainingStep(network, student_loss, self._place, self._workers, compiled=self.job.training.compile)
         if self._workers.size == 1:
             return step
-        # Every step runs the same graph, so DDP need not look for unused parameters in each.
-        return DistributedDataParallel(step, static_graph=True)
+        # Where every step runs the same graph, DDP need not look for unused parameters (adapters) in each.
+        changes = changes_over_time(self.job.settings.distill)
+        return DistributedDataParallel(step, static_graph=not changes, find_unused_parameters=changes)
 
     def _training_loader(self) -> Any:
         knowledge = None

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from intra_search.config.distill import PAPER_PRESET, PUBLISHED_WEIGHTS, DistillSettings, TermSettings
+from intra_search.config.distill import PUBLISHED_WEIGHTS, DistillSettings, TermSettings
 from intra_search.config.parsing import get_path, parse_settings, with_overrides
+from intra_search.config.recipes import PAPER_PRESET
 from intra_search.config.study import StudySettings
 from intra_search.errors import SettingError
 

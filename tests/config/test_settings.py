@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intra_search.config.base import Settings
-from intra_search.config.distill import PAPER_RECIPE
 from intra_search.config.parsing import get_path, parse_settings, with_overrides
+from intra_search.config.recipes import PAPER_RECIPE
 from intra_search.config.study import StudySettings
 from intra_search.config.study_file import load_study, parse_override, parse_study
 from intra_search.errors import IntraSearchError, SettingError

@@ -15,9 +15,9 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from intra_search.config.distill import PAPER_RECIPE
 from intra_search.config.domains import ChoiceDomain, Domain, FloatDomain, IntDomain, Scalar, SubsetDomain
 from intra_search.config.parsing import get_path, with_overrides
+from intra_search.config.recipes import PAPER_RECIPE
 from intra_search.config.space import Point, Space
 from intra_search.config.study import StudySettings
 from intra_search.config.study_file import parse_study

@@ -33,7 +33,11 @@ def settings_of(root: Path) -> StudySettings:
         scenes={"val_groups": ["drive0"], "test_groups": ["drive1"]},
         training={"epochs": 1, "batch_size": 2, "learning_rate": 1e-4, "optimizer": "sgd"},
         knowledge={"mode": "live"},
-        distill={"balance": "gradient", "balance_steps": 5, "affinity": {"schedule": "warmup"}},
+        distill={
+            "balance_every": 3,
+            "affinity": {"start": 0.25, "ramp": 0.25},
+            "fitnet": {"weight": 0.1, "start": 0.5},
+        },
     )
 
 

@@ -30,13 +30,13 @@ NOT_OF_TERMS = {"kd": {"stride": 2}, "dist": {"stride": 2}, "skd": {"stride": 2}
 
 
 def settings_of(root: Path) -> StudySettings:
-    """Every term is on with weight 0.1, balanced against the task's gradient; the three schedules take turns."""
-    schedules = ("constant", "warmup", "cosine")
+    """Every term is on with weight 0.1, balanced against the task's gradient; three schedules take turns."""
+    schedules: tuple[dict[str, float], ...] = ({}, {"ramp": 0.1}, {"decay": 1.0})
     terms: dict[str, Any] = {
-        name: {"weight": 0.1, "schedule": schedules[number % 3], **NOT_OF_TERMS.get(name, {})}
+        name: {"weight": 0.1, **schedules[number % 3], **NOT_OF_TERMS.get(name, {})}
         for number, name in enumerate(TERMS)
     }
-    return tiny_settings(root, knowledge={"mode": "live"}, distill={"balance": "gradient", "balance_steps": 3, **terms})
+    return tiny_settings(root, knowledge={"mode": "live"}, distill={"balance_every": 3, **terms})
 
 
 def numbers_of(job: TrainingJob, workers: Workers = ALONE) -> dict[str, Any]:

@@ -132,8 +132,8 @@ def test_needs_by_hand() -> None:
 
 
 def test_too_many_values_to_store() -> None:
-    domains = {"distill.balance_steps": {"kind": "int", "low": 1, "high": 99}}
-    with pytest.raises(SpaceError, match=r"space\.distill\.balance_steps: must have at most 64 values"):
+    domains = {"distill.balance_every": {"kind": "int", "low": 1, "high": 99}}
+    with pytest.raises(SpaceError, match=r"space\.distill\.balance_every: must have at most 64 values"):
         needs_of_space(space_of({}, domains))
 
 
