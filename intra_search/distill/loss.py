@@ -2,8 +2,9 @@
 
 # B images, K classes, H W label height and width
 
+import contextlib
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -97,6 +98,7 @@ class StudentLoss(nn.Module):
         class_weights[0] = training.background_weight
         if ignored_class:
             class_weights[-1] = training.ignored_class_weight
+        self.register_load_state_dict_pre_hook(_with_norms)
         # Made from the settings, so it need not be saved.
         self.register_buffer("class_weights", class_weights, persistent=False)
 
@@ -170,15 +172,31 @@ class StudentLoss(nn.Module):
     ) -> dict[str, Tensor]:
         names = terms_at(self._distill, progress)
         scheduled = {name: scheduled_weight(getattr(self._distill, name), progress) for name in names}
+        balanced = self._distill.balance == "gradient"
         if self.measures(progress) and torch.is_grad_enabled():
             measured = {name: Measured(values[name], _anchor(self.terms[name], student)) for name in names}
-            self.norms.measure(values["ce"], measured, workers.all_reduce)
+            # Without balance, the norms only tell of terms that drown the task.
+            with contextlib.nullcontext() if balanced else contextlib.suppress(SettingError):
+                self.norms.measure(values["ce"], measured, workers.all_reduce)
         if self.training:
             self.norms.step()
-        if self._distill.balance == "none":
+        if not balanced:
             return {name: values["ce"].new_tensor(weight) for name, weight in scheduled.items()}
         ratios = self.norms.ratios()
         return {name: weight * ratios[name] for name, weight in scheduled.items()}
+
+
+def _with_norms(student_loss: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """Gives the state of an older checkpoint the norms that it lacks; with `balance` it had sums over its steps."""
+    if f"{prefix}norms.squares" in state:
+        return
+    norms = student_loss.get_submodule("norms")
+    assert isinstance(norms, GradientNorms)
+    steps = int(state.pop(f"{prefix}balance.steps", torch.tensor(0)))
+    sums = state.pop(f"{prefix}balance.squares", norms.squares)
+    state[f"{prefix}norms.squares"] = sums / max(steps, 1)
+    counts = dict.fromkeys(norms.get_extra_state()["counts"], steps)
+    state[f"{prefix}norms._extra_state"] = {"steps": steps, "counts": counts}
 
 
 def _shares(results: Mapping[str, TermResult], workers: Workers) -> dict[str, Tensor]:

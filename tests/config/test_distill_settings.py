@@ -7,8 +7,9 @@ import pytest
 
 from intra_search.config.distill import PUBLISHED_WEIGHTS, DistillSettings, TermSettings
 from intra_search.config.parsing import get_path, parse_settings, with_overrides
-from intra_search.config.recipes import PAPER_PRESET
+from intra_search.config.recipes import PRESETS
 from intra_search.config.study import StudySettings
+from intra_search.distill.loss import active_terms
 from intra_search.errors import SettingError
 
 TERM_GROUPS = [
@@ -16,22 +17,30 @@ TERM_GROUPS = [
 ]
 
 
-def test_defaults_differ_from_the_paper_in_absent_regions_only() -> None:
-    differing = {path for path, value in PAPER_PRESET.items() if get_path(StudySettings(), f"distill.{path}") != value}
-    assert differing == {"affinity.absent"}
-
-
-def test_preset_takes_every_value_of_the_paper_and_survives_a_round_trip() -> None:
-    settings = with_overrides(StudySettings(), {"distill.preset": "paper"})
-    for path, value in PAPER_PRESET.items():
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_takes_every_value_of_its_recipe_and_survives_a_round_trip(name: str) -> None:
+    settings = with_overrides(StudySettings(), {"distill.preset": name})
+    for path, value in PRESETS[name].items():
         assert get_path(settings, f"distill.{path}") == value
     assert parse_settings(json.loads(settings.model_dump_json())) == settings
-    assert with_overrides(settings, {"distill.kd.weight": 1.0}).distill.affinity.absent == "counted"
+
+
+def test_a_term_that_a_preset_does_not_name_may_be_added() -> None:
+    settings = with_overrides(StudySettings(), {"distill.preset": "paper", "distill.kd.weight": 1.0})
+    assert active_terms(settings.distill) == ("affinity", "attention", "kd")
+    assert settings.distill.affinity.absent == "counted"
+
+
+def test_what_each_preset_compares() -> None:
+    terms = {name: active_terms(with_overrides(StudySettings(), {"distill.preset": name}).distill) for name in PRESETS}
+    assert terms["paper"] == ("affinity", "attention")
+    assert terms["canonical"] == ("kd", "fitnet")
+    assert "affinity" in terms["intra"]
 
 
 @pytest.mark.parametrize(
     ("path", "value"),
-    [("affinity.weight", 0.3), ("affinity.orders", [1]), ("layers", [["block3", "block5"]]), ("balance", "gradient")],
+    [("affinity.weight", 0.3), ("affinity.orders", [1]), ("layers", [["block3", "block5"]]), ("affinity.start", 0.5)],
 )
 def test_preset_refuses_contrary_settings(path: str, value: Any) -> None:
     with pytest.raises(SettingError, match=f'preset "paper" sets {path}'):
@@ -39,12 +48,13 @@ def test_preset_refuses_contrary_settings(path: str, value: Any) -> None:
 
 
 def test_weighted_layers_drop_pairs_of_weight_zero() -> None:
-    settings = with_overrides(StudySettings(), {"distill.layer_weights": [0.0, 2.0]}).distill
+    layers = {"distill.layers": [["block2", "block3"], ["block3", "block5"]]}
+    settings = with_overrides(StudySettings(), {**layers, "distill.layer_weights": [0.0, 2.0]}).distill
     assert settings.weighted_layers == (("block3", "block5", 2.0),)
-    assert StudySettings().distill.weighted_layers == (("block2", "block3", 1.0), ("block3", "block5", 1.0))
+    assert StudySettings().distill.weighted_layers == (("decoder", "decoder", 1.0),)
 
 
-@pytest.mark.parametrize("weights", [[1.0], [1.0, 2.0, 3.0], [1.0, -1.0]])
+@pytest.mark.parametrize("weights", [[1.0, 2.0], [-1.0]])
 def test_wrong_layer_weights_are_refused(weights: list[float]) -> None:
     with pytest.raises(SettingError, match="layer_weights must"):
         with_overrides(StudySettings(), {"distill.layer_weights": weights})
@@ -53,6 +63,24 @@ def test_wrong_layer_weights_are_refused(weights: list[float]) -> None:
 @pytest.mark.parametrize("name", TERM_GROUPS)
 def test_only_the_papers_terms_are_on_by_default(name: str) -> None:
     assert (getattr(DistillSettings(), name).weight > 0) == (name in ("affinity", "attention"))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rule"),
+    [
+        ({"start": 1.0}, "less than 1"),
+        ({"start": -0.1}, "greater than or equal to 0"),
+        (
+            {"start": 0.6, "ramp": 0.5},
+            r"start \+ ramp must be at most 1, .* got 0.6 \+ 0.5",
+        ),
+        ({"decay": 1.5}, "less than or equal to 1"),
+    ],
+    ids=str,
+)
+def test_a_weight_that_is_never_reached_is_refused(schedule: dict[str, float], rule: str) -> None:
+    with pytest.raises(SettingError, match=rf"distill\.kd.*{rule}"):
+        with_overrides(StudySettings(), {f"distill.kd.{name}": value for name, value in schedule.items()})
 
 
 def test_published_weights_belong_to_terms() -> None:

@@ -5,12 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from intra_search.config.base import Settings
-from intra_search.config.parsing import get_path, parse_settings, with_overrides
-from intra_search.config.recipes import PAPER_RECIPE
+from intra_search.config.parsing import parse_settings, with_overrides
 from intra_search.config.study import StudySettings
 from intra_search.config.study_file import load_study, parse_override, parse_study
 from intra_search.errors import IntraSearchError, SettingError
@@ -186,12 +183,6 @@ def test_override_below_something_that_is_no_table() -> None:
 
 def test_override_of_a_space_is_no_setting() -> None:
     assert "unknown setting, found 'space'" in refused("", "space.x=1")
-
-
-@given(st.sampled_from(sorted(PAPER_RECIPE)))
-def test_paper_recipe_is_the_default_but_for_absent_regions(path: str) -> None:
-    expected = "excluded" if path == "distill.affinity.absent" else PAPER_RECIPE[path]
-    assert get_path(StudySettings(), path) == expected
 
 
 def test_settings_survive_their_json_form() -> None:

@@ -431,9 +431,7 @@ def test_too_many_settings_that_decide_about_others() -> None:
 
 def test_paper_recipe_is_point_zero_whatever_the_base_says() -> None:
     searched = {path: table(path, kind="choice", values=[value]) for path, value in PAPER_RECIPE.items()}
-    text = "[distill]\nenabled = false\n[distill.affinity]\nkernel_size = 11\nweight = 0.5\n" + "".join(
-        searched.values()
-    )
+    text = "[distill]\nenabled = false\n" + "".join(searched.values())
     assert space_of(text).points[0] == PAPER_RECIPE
 
 

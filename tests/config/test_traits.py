@@ -66,7 +66,7 @@ def listed(entries: tuple[str, ...]) -> set[str]:
         (Trait.ANSWERED_ONCE, listed(ANSWERED_ONCE)),
         (Trait.A_PATH, set(PATH_SETTINGS)),
         (Trait.OF_A_VIEW, {"seed", *(listed(("scenes.",)) - set(NOT_OF_A_VIEW))}),
-        (Trait.ADDED_LATER, set()),  # nothing was added to the teacher or the scenes since
+        (Trait.ADDED_LATER, {"teacher.options.width"}),
     ],
 )
 def test_traits_say_what_the_lists_said(trait: Trait, expected: set[str]) -> None:

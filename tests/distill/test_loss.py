@@ -17,11 +17,14 @@ from intra_search.errors import SettingError
 from intra_search.networks import NetworkOutput
 
 CHANNELS = {"block2": 5, "block3": 6, "block5": 7}
+LAYERS = [["block2", "block3"], ["block3", "block5"]]
 STRIDES = {"block2": 4, "block3": 8, "block5": 8}
 
 
 def build(num_classes: int = 4, *, ignored_class: bool = False, **overrides: Any) -> StudentLoss:
-    settings = with_overrides(StudySettings(), {path.replace("__", "."): value for path, value in overrides.items()})
+    """The two terms of IntRA-KD with plain factors on the paper's layers, unless `overrides` say otherwise."""
+    changes = {path.replace("__", "."): value for path, value in overrides.items()}
+    settings = with_overrides(StudySettings(), {"distill.balance": "none", "distill.layers": LAYERS, **changes})
     return StudentLoss(
         settings.distill,
         settings.training,
@@ -102,8 +105,12 @@ def test_disabled_distillation_is_plain_training() -> None:
 
 
 def test_needs_of_the_paper_recipe() -> None:
+    paper = with_overrides(StudySettings(), {"distill.preset": "paper"}).distill
     graphs = {GraphNeed(layer, order, RegionForm(5)) for layer in ("block3", "block5") for order in (1, 2, 3)}
-    assert needs_of(StudySettings().distill) == graphs | {MapNeed("block3"), MapNeed("block5")}
+    assert needs_of(paper) == graphs | {
+        MapNeed("block3"),
+        MapNeed("block5"),
+    }
 
 
 def test_two_workers_equal_one() -> None:
@@ -162,8 +169,8 @@ def test_autocast_output_gives_float32_loss() -> None:
     assert all(value.dtype == torch.float32 for value in result.parts.values())
 
 
-def test_terms_carry_no_state_without_adapters() -> None:
-    assert not build().state_dict()
+def test_without_adapters_the_state_holds_measured_gradients_only() -> None:
+    assert set(build().state_dict()) == {"norms.squares", "norms._extra_state"}
     assert not list(build().parameters())
     assert set(TERMS) >= {"affinity", "attention"}
 

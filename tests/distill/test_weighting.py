@@ -189,6 +189,18 @@ def test_weights_go_on_after_a_restart_as_if_there_had_been_none() -> None:
     assert len(set(whole)) > 3
 
 
+def test_checkpoints_of_older_releases_go_on() -> None:
+    """Those had no norms; with balance they had sums of squares over their first steps."""
+    case = Case(**LAYERS)
+    case.student_loss.load_state_dict({})
+    assert case.student_loss.measures(0.0)
+    sums = torch.tensor([[20.0], [5.0]], dtype=torch.float64)
+    case.student_loss.load_state_dict({"balance.squares": sums, "balance.steps": torch.tensor(20)})
+    assert case.student_loss.norms.ratios() == {"affinity": 2.0}
+    assert not case.student_loss.measures(0.5)  # the next one is step 32
+    assert case.student_loss.norms.get_extra_state() == {"steps": 20, "counts": {"affinity": 20}}
+
+
 def test_evaluation_measures_nothing() -> None:
     case = Case(**LAYERS)
     case.student_loss.eval()

@@ -110,7 +110,8 @@ def test_two_workers_equal_one_over_20_steps(roads: Path, tmp_path: Path) -> Non
     alone = one_epoch(job_of(roads, tmp_path / "one"), ALONE)
     first, second = run_in_two(on_worker, tmp_path, roads, tmp_path / "two")
     assert len(alone.curve) == STEPS
-    assert min(step["affinity"] for step in alone.curve) == 0  # no region on any worker
+    assert min(step.get("affinity", 1.0) for step in alone.curve) == 0  # no region on any worker
+    assert ["fitnet" in step for step in alone.curve] == [False] * (STEPS // 2) + [True] * (STEPS // 2)
     for mine, theirs in zip(first.curve, alone.curve, strict=True):
         assert mine == pytest.approx(theirs, rel=1e-5)  # the teacher answers in float32
     for own, wanted in zip(first.gradients, alone.gradients, strict=True):
@@ -127,7 +128,7 @@ def one_compiled_epoch(rank: int, root: Path, study: Path) -> list[Run]:
     runs = []
     for compiled in (False, True):
         job = job_of(root, study)
-        settings = with_overrides(job.settings, {"training.compile": compiled, "distill.balance": "none"})
+        settings = with_overrides(job.settings, {"training.compile": compiled, "distill.attention.weight": 0.0})
         folder = f"compiled-{compiled}"
         runs.append(_one_epoch(job._replace(settings=settings, folder=folder), current_workers()))
     return runs
