@@ -44,7 +44,7 @@ CANONICAL_PRESET: Recipe = {
 Effectiveness of Canonical Knowledge Distillation for Semantic Segmentation", arXiv 2604.25530)."""
 
 INTRA_PRESET: Recipe = {
-    "layers": [["decoder", "decoder"]],
+    "layers": [["penultimate", "penultimate"]],
     "layer_weights": [],
     "balance": "gradient",
     "affinity.weight": 0.1,

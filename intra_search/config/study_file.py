@@ -2,7 +2,7 @@
 
 import logging
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,16 @@ class StudyPlan(NamedTuple):
 
     settings: StudySettings
     space: Space
+    given: frozenset[str] = frozenset()
+    """Paths of the settings that the file or an override names; those of its space not included."""
+
+    def with_defaults(self, defaults: Mapping[str, Any]) -> "StudyPlan":
+        """The plan with other defaults for what it does not name."""
+        changes = {path: value for path, value in defaults.items() if path not in self.given}
+        if not changes:
+            return self
+        settings = with_overrides(self.settings, changes)
+        return self._replace(settings=settings, space=Space(settings, self.space.domains, self.space.points))
 
 
 def load_study(path: Path | str, overrides: Iterable[str] = ()) -> StudyPlan:
@@ -58,7 +68,16 @@ def parse_study(text: str, where: str, overrides: Iterable[str] = ()) -> StudyPl
         # One point, one student: more trials would train it again and again.
         settings = with_overrides(settings, {"search.num_trials": 1})
         space = parse_space(space_tree, settings, where)
-    return StudyPlan(settings, space)
+    return StudyPlan(settings, space, frozenset(_paths_in(tree)))
+
+
+def _paths_in(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Dotted paths of all values that are no tables."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _paths_in(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
 
 
 def _resolve_paths(tree: dict[str, Any]) -> None:

@@ -1,9 +1,11 @@
 """Older study files and stored studies in today's form: pure functions of the trees that TOML and JSON hold.
 
 Version 1 had one `student.width` and one `student.blocks` for every network. They are now settings of each family of
-students, such as `student.erfnet.width`. All of this may run on a tree that is in today's form already.
+students, such as `student.erfnet.width`. Version 2 had a `schedule` per term, which is now `start`, `ramp` and `decay`,
+and other defaults (`DEFAULTS_OF_2`). All of this may run on a tree that is in today's form already.
 """
 
+import copy
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -17,14 +19,30 @@ MOVED: dict[str, tuple[str, ...]] = {
 }
 """Settings of version 1, and where they are today."""
 
+DEFAULTS_OF_2: dict[str, Any] = {
+    "distill.balance": "none",
+    "distill.layers": [["block2", "block3"], ["block3", "block5"]],
+    "distill.affinity.orders": [1, 2, 3],
+}
+"""What versions 1 and 2 took, or did, where a study file said nothing. Their studies go on with it."""
+
+_RAMP_OF_2 = 0.1
+
 Tree = dict[str, Any]
 
 
 def upgrade_file(settings: Tree, tables: Tree) -> tuple[Tree, Tree, dict[str, tuple[str, ...]]]:
     """A study file's settings and its tables `space` and `points`; also, what was moved and where to.
 
-    Raises `SpaceError` for a condition that has no equal today.
+    Raises `SpaceError` for a condition or a domain that has no equal today.
     """
+    settings, schedules = _with_shares(settings)
+    tables = _points_with_shares(tables)
+    settings, tables, families = _upgrade_families(settings, tables)
+    return settings, tables, {**families, **schedules}
+
+
+def _upgrade_families(settings: Tree, tables: Tree) -> tuple[Tree, Tree, dict[str, tuple[str, ...]]]:
     space, points = tables.get("space"), tables.get("points")
     named = {path for path in MOVED if path.removeprefix("student.") in _student_of(settings)}
     if isinstance(space, dict):
@@ -43,9 +61,9 @@ def upgrade_file(settings: Tree, tables: Tree) -> tuple[Tree, Tree, dict[str, tu
 
 
 def upgrade_stored(tree: Tree) -> Tree:
-    """A stored study.toml of version 1; its version number stays, since it is that of the file."""
+    """A stored study.toml of version 1 or 2; its version number stays, since it is that of the file."""
     network = base_network(tree["settings"])
-    upgraded = {**tree, "settings": upgrade_settings(tree["settings"])}
+    upgraded = {**tree, "settings": _with_defaults_of_2(_with_shares(upgrade_settings(tree["settings"]))[0])}
     if isinstance(tree.get("points"), list):
         upgraded["points"] = [upgrade_point(point, network) for point in tree["points"]]
     if isinstance(tree.get("space"), dict):
@@ -78,7 +96,7 @@ def upgrade_point(point: Tree, network: str) -> Tree:
     does not have is left out: it changed nothing."""
     family = point.get(NETWORK, network)
     upgraded: Tree = {}
-    for path, value in point.items():
+    for path, value in _point_with_shares(point).items():
         if path not in MOVED:
             upgraded[path] = value
         for new in MOVED.get(path, ()):
@@ -99,6 +117,68 @@ def upgrade_space(space: Tree, network: str) -> Tree:
             family = str(family_of(new))
             if family in _families_of(domain, space, network) and new not in space:
                 upgraded[new] = _with_new_conditions(path, domain, space, network, [family])
+    return upgraded
+
+
+def is_older(point: Tree) -> bool:
+    """Whether a point names a setting that has moved since."""
+    return any(path in MOVED or path.endswith(".schedule") for path in point)
+
+
+def _shares(schedule: Any, ramp: Any) -> Tree:
+    """A schedule of version 2 as shares of the training."""
+    return {"warmup": {"ramp": ramp}, "cosine": {"ramp": 0.0, "decay": 1.0}}.get(str(schedule), {"ramp": 0.0})
+
+
+def _with_shares(settings: Tree) -> tuple[Tree, dict[str, tuple[str, ...]]]:
+    """Settings without `schedule` and `balance_steps`, and what was moved where."""
+    distill = settings.get("distill")
+    if not isinstance(distill, dict):
+        return settings, {}
+    upgraded, moved_paths = dict(distill), dict[str, tuple[str, ...]]()
+    if "balance_steps" in upgraded:
+        del upgraded["balance_steps"]
+        moved_paths["distill.balance_steps"] = ("distill.balance_every",)
+    for name, group in distill.items():
+        if isinstance(group, dict) and "schedule" in group:
+            kept = {key: value for key, value in group.items() if key not in ("schedule", "ramp")}
+            upgraded[name] = {**kept, **_shares(group["schedule"], group.get("ramp", _RAMP_OF_2))}
+            moved_paths[f"distill.{name}.schedule"] = tuple(
+                f"distill.{name}.{key}" for key in ("start", "ramp", "decay")
+            )
+    return {**settings, "distill": upgraded}, moved_paths
+
+
+def _points_with_shares(tables: Tree) -> Tree:
+    points, space = tables.get("points"), tables.get("space")
+    for path in space if isinstance(space, dict) else ():
+        if path.startswith("distill.") and path.endswith((".schedule", ".balance_steps")):
+            rule, remedy = "is no setting any more", "search the term's start, ramp or decay, shares of the training"
+            raise SpaceError(f"space.{path}", rule, path.rpartition(".")[2], remedy)
+    if not isinstance(points, list):
+        return tables
+    upgraded = [_point_with_shares(point) if isinstance(point, dict) else point for point in points]
+    return {**tables, "points": upgraded}
+
+
+def _point_with_shares(point: Tree) -> Tree:
+    upgraded = dict(point)
+    for path in [path for path in point if path.startswith("distill.") and path.endswith(".schedule")]:
+        term = path.removesuffix(".schedule")
+        shares = _shares(upgraded.pop(path), upgraded.pop(f"{term}.ramp", _RAMP_OF_2))
+        upgraded.update({f"{term}.{key}": value for key, value in shares.items()})
+    return upgraded
+
+
+def _with_defaults_of_2(settings: Tree) -> Tree:
+    """Fills in what a stored study of version 1 or 2 does not say."""
+    upgraded = copy.deepcopy(settings)
+    for path, value in DEFAULTS_OF_2.items():
+        *groups, key = path.split(".")
+        node = upgraded
+        for group in groups:
+            node = node.setdefault(group, {})
+        node.setdefault(key, value)
     return upgraded
 
 

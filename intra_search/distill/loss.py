@@ -98,7 +98,7 @@ class StudentLoss(nn.Module):
         class_weights[0] = training.background_weight
         if ignored_class:
             class_weights[-1] = training.ignored_class_weight
-        self.register_load_state_dict_pre_hook(_with_norms)
+        self.register_load_state_dict_pre_hook(_with_norms)  # type: ignore[no-untyped-call]
         # Made from the settings, so it need not be saved.
         self.register_buffer("class_weights", class_weights, persistent=False)
 

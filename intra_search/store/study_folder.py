@@ -12,7 +12,7 @@ from intra_search.config.space import Point
 from intra_search.config.student import NETWORK, family_of
 from intra_search.config.study import StudySettings
 from intra_search.config.traits import Trait, traits_of
-from intra_search.config.upgrades import MOVED, base_network, moved, upgrade_point, upgrade_stored
+from intra_search.config.upgrades import DEFAULTS_OF_2, base_network, is_older, moved, upgrade_point, upgrade_stored
 from intra_search.errors import SettingError, StudyError
 from intra_search.store.artefacts import (
     ArtefactFile,
@@ -26,8 +26,8 @@ from intra_search.store.artefacts import (
 from intra_search.store.ledger import Ledger, TrialRecord, now
 from intra_search.store.storage import Storage
 
-STUDY_VERSION = 2
-"""Version of a study's files. Version 1 is upgraded when it is read; the next `begin` writes it upgraded."""
+STUDY_VERSION = 3
+"""Version of a study's files. Older ones are upgraded when they are read; the next `begin` writes them upgraded."""
 
 OTHER_RELEASE = "run it with the release that made it, or start a new study"
 
@@ -98,14 +98,27 @@ class StudyFolder:
         except (ValueError, KeyError, TypeError) as error:
             found = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise StudyError(where, "must be a study's settings", found, "restore the file") from None
-        if version not in (1, STUDY_VERSION):
-            raise StudyError(where, f"must be of version 1 or {STUDY_VERSION}", f"version {version}", OTHER_RELEASE)
+        if version not in range(1, STUDY_VERSION + 1):
+            raise StudyError(where, f"must be of version 1 to {STUDY_VERSION}", f"version {version}", OTHER_RELEASE)
         return tree
 
     @property
     def settings(self) -> StudySettings:
         """The stored study's settings, with the default of every one that came after it had been stored."""
         return self._parsed(self.stored())
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Paths and values that count where this study's file says nothing, as far as today's defaults differ: those of
+        the release that began the study."""
+        return DEFAULTS_OF_2 if self._defaults_version < STUDY_VERSION else {}
+
+    @property
+    def _defaults_version(self) -> int:
+        if not self.exists:
+            return STUDY_VERSION
+        about = self._stored()["study"]
+        return int(about.get("defaults", about["version"]))
 
     def _parsed(self, stored: dict[str, Any]) -> StudySettings:
         try:
@@ -151,7 +164,8 @@ class StudyFolder:
             changes += [
                 {"time": now(), "path": path, "old": repr(a), "new": repr(b)} for path, (a, b) in changed.items()
             ]
-        about = {"version": STUDY_VERSION, "scenes": fingerprint, "changes": changes}
+        about = {"version": STUDY_VERSION, "defaults": self._defaults_version, "scenes": fingerprint}
+        about["changes"] = changes
         tree = {"study": about, "settings": settings, **without_none(space)}
         self.storage.write_bytes("study.toml", tomli_w.dumps(tree).encode())
         self.storage.write_bytes("generation", f"{generation}\n".encode())
@@ -169,7 +183,7 @@ class StudyFolder:
         return all(record.point.get(NETWORK, self._base_network) != family for record in self.ledger.records())
 
     def _upgraded_point(self, point: Point) -> Point:
-        return upgrade_point(point, self._base_network) if any(old in point for old in MOVED) else point
+        return upgrade_point(point, self._base_network) if is_older(point) else point
 
     @functools.cached_property
     def _base_network(self) -> str:

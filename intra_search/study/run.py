@@ -36,9 +36,10 @@ def run_study(uri: str, plan: StudyPlan, tell: Tell, *, address: str | None, tak
         on_head = functools.partial(run_study, Storage(uri).uri, plan, address="auto", takeover=takeover)
         run_on_head(address, on_head, tell)
         return
+    folder = StudyFolder(uri)
+    plan = plan.with_defaults(folder.defaults)
     settings = plan.settings
     check_terms(plan.space)
-    folder = StudyFolder(uri)
     train = checked_scenes(settings, new_study=not folder.exists, tell=tell)
     fingerprint = train.fingerprint
     dumped = settings.model_dump(mode="json")

@@ -1,4 +1,5 @@
-"""Files of version 1, with one `student.width` and one `student.blocks` for all networks, in today's form."""
+"""Files of version 1, with one `student.width` and one `student.blocks` for all networks, and of version 2, with other
+schedules and defaults, in today's form."""
 
 import logging
 from typing import Any
@@ -8,8 +9,10 @@ import tomli_w
 
 from intra_search.config.space import Space
 from intra_search.config.student import STUDENT_FAMILIES
+from intra_search.config.study import StudySettings
 from intra_search.config.study_file import StudyPlan, parse_study
 from intra_search.config.upgrades import (
+    DEFAULTS_OF_2,
     MOVED,
     upgrade_file,
     upgrade_point,
@@ -228,3 +231,46 @@ def test_a_broken_old_file_is_refused_as_any_other(text: str, message: str) -> N
 def test_settings_that_are_no_table_are_left_for_the_parser() -> None:
     assert upgrade_settings({"student": 3}) == {"student": 3}
     assert upgrade_space({"student.network": NETWORKS, "seed": 3}, "erfnet") == {"student.network": NETWORKS, "seed": 3}
+
+
+@pytest.mark.parametrize(
+    ("old", "shares"),
+    [
+        ('schedule = "constant"', (0.0, 0.0, 0.0)),
+        ('schedule = "constant"\nramp = 0.4', (0.0, 0.0, 0.0)),  # it was not used
+        ('schedule = "warmup"', (0.0, 0.1, 0.0)),
+        ('schedule = "warmup"\nramp = 0.4', (0.0, 0.4, 0.0)),
+        ('schedule = "cosine"', (0.0, 0.0, 1.0)),
+    ],
+)
+def test_schedules_of_version_2_become_shares(old: str, shares: tuple[float, ...], caplog: Any) -> None:
+    with caplog.at_level(logging.WARNING):
+        kd = plan_of(f"[distill.kd]\nweight = 1.0\n{old}").settings.distill.kd
+    assert (kd.weight, kd.start, kd.ramp, kd.decay) == (1.0, *shares)
+    assert "distill.kd.schedule is now distill.kd.start, distill.kd.ramp, distill.kd.decay" in caplog.text
+
+
+def test_a_searched_schedule_is_refused_and_balance_steps_is_dropped() -> None:
+    domain = {"distill.kd.schedule": {"kind": "choice", "values": ["constant", "warmup"]}}
+    assert "search the term's start, ramp or decay" in refused("", domain)
+    assert plan_of("[distill]\nbalance_steps = 5").settings == StudySettings()
+
+
+def test_a_point_of_version_2_takes_shares() -> None:
+    point = {"distill.kd.schedule": "warmup", "distill.kd.ramp": 0.3, "distill.at.schedule": "cosine", "seed": 1}
+    expected = {"distill.kd.ramp": 0.3, "distill.at.ramp": 0.0, "distill.at.decay": 1.0, "seed": 1}
+    assert upgrade_point(point, "erfnet") == expected
+    assert upgrade_point(expected, "erfnet") == expected
+
+
+def test_a_study_goes_on_with_the_defaults_of_its_release() -> None:
+    """Those that its file names stay as it names them."""
+    old = plan_of('[distill]\nbalance = "gradient"').with_defaults(DEFAULTS_OF_2).settings.distill
+    assert old.balance == "gradient"
+    assert old.layers == (("block2", "block3"), ("block3", "block5"))
+    stored = upgrade_stored({"settings": {"distill": {"affinity": {"orders": [2], "schedule": "warmup"}}}})
+    distill = stored["settings"]["distill"]
+    assert distill["balance"] == "none"
+    assert distill["affinity"]["orders"] == [2]
+    assert distill["affinity"]["ramp"] == 0.1
+    assert upgrade_stored(stored) == stored

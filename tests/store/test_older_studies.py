@@ -59,7 +59,8 @@ def test_status_trials_and_best_are_what_the_old_release_said_and_nothing_is_wri
 
 
 def test_the_old_study_file_fits_its_study_and_its_scenes(old_study: Path) -> None:
-    plan, folder = load_study(GOLDEN / f"{old_study.name}.toml"), StudyFolder(str(old_study))
+    folder = StudyFolder(str(old_study))
+    plan = load_study(GOLDEN / f"{old_study.name}.toml").with_defaults(folder.defaults)
     fingerprint = open_scenes(plan.settings.scenes, "train").fingerprint
     assert fingerprint == folder.stored()["study"]["scenes"]
     folder.check(plan.settings.model_dump(mode="json"), fingerprint)
@@ -73,7 +74,8 @@ def test_the_old_study_file_fits_its_study_and_its_scenes(old_study: Path) -> No
 
 
 def begun(study: Path) -> StudyFolder:
-    plan, folder = load_study(GOLDEN / f"{study.name}.toml"), StudyFolder(str(study))
+    folder = StudyFolder(str(study))
+    plan = load_study(GOLDEN / f"{study.name}.toml").with_defaults(folder.defaults)
     fingerprint = folder.stored()["study"]["scenes"]
     assert folder.begin(plan.settings.model_dump(mode="json"), plan.space.tables(), fingerprint) == folder.generation
     return folder
@@ -86,7 +88,7 @@ def test_begin_writes_todays_form_and_says_what_changed(old_study: Path) -> None
     assert (stored["study"]["version"], folder.generation) == (STUDY_VERSION, 2)
     changes = [(change["path"], change["old"], change["new"]) for change in stored["study"]["changes"]]
     assert changes == [
-        ("study.version", "1", "2"),
+        ("study.version", "1", "3"),
         ("student.width", "0.0625", "'student.erfnet.width, student.enet.width, student.resnet18.width'"),
         ("student.blocks", "[1, 1]", "'student.erfnet.blocks, student.enet.blocks'"),
     ]
@@ -120,7 +122,7 @@ def test_a_begin_that_was_killed_between_records_and_settings_is_begun_again(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(folder.storage, "write_bytes", dies_after_a_record)
-    plan = load_study(GOLDEN / f"{old_study.name}.toml")
+    plan = load_study(GOLDEN / f"{old_study.name}.toml").with_defaults(folder.defaults)
     with pytest.raises(KeyboardInterrupt):
         folder.begin(plan.settings.model_dump(mode="json"), plan.space.tables(), "a" * 64)
     assert StudyFolder(str(old_study)).stored()["study"]["version"] == 1

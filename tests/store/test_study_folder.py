@@ -62,7 +62,7 @@ def test_settings_and_space_come_back(folder: StudyFolder) -> None:
     assert parse_settings(stored["settings"]) == StudySettings()
     assert stored["space"].keys() == SPACE["space"].keys()
     assert stored["points"] == SPACE["points"]
-    assert stored["study"] == {"version": 2, "scenes": SCENES, "changes": []}
+    assert stored["study"] == {"version": 3, "defaults": 3, "scenes": SCENES, "changes": []}
 
 
 def test_every_start_is_a_generation_and_changes_are_recorded(folder: StudyFolder) -> None:
@@ -188,10 +188,10 @@ def test_other_scenes_are_refused_and_nothing_changes(folder: StudyFolder) -> No
 def test_another_version_is_refused_and_nothing_changes(folder: StudyFolder) -> None:
     root = Path(folder.storage.full_path())
     file = root / "study.toml"
-    file.write_text(file.read_text().replace("version = 2", "version = 3"))
+    file.write_text(file.read_text().replace("version = 3", "version = 4"))
     before = tree_hash(root)
     for attempt in (folder.stored, lambda: folder.check(dumped(), SCENES), lambda: folder.begin(dumped(), {}, SCENES)):
-        with pytest.raises(StudyError, match="must be of version 1 or 2, found version 3; run it with the release"):
+        with pytest.raises(StudyError, match="must be of version 1 to 3, found version 4; run it with the release"):
             attempt()
     assert tree_hash(root) == before
 
