@@ -31,7 +31,8 @@ class StudyPlan(NamedTuple):
         if not changes:
             return self
         settings = with_overrides(self.settings, changes)
-        return self._replace(settings=settings, space=Space(settings, self.space.domains, self.space.points))
+        points = tuple(point for point in self.space.points if point)
+        return self._replace(settings=settings, space=Space(settings, self.space.domains, points))
 
 
 def load_study(path: Path | str, overrides: Iterable[str] = ()) -> StudyPlan:
