@@ -22,6 +22,10 @@ class TermContext(NamedTuple):
     """`feature_channels` of the student."""
     teacher_channels: Mapping[str, int]
     """`feature_channels` of the teacher."""
+    student: str = "student"
+    """What errors call the student."""
+    teacher: str = "teacher"
+    """What errors call the teacher."""
 
 
 class TermResult(NamedTuple):
@@ -59,8 +63,8 @@ class Term(nn.Module, ABC):
         """`distill.layers` with weights above 0. Raises `SettingError` for an unknown feature, or if there are none."""
         pairs = self.settings.weighted_layers
         for student_layer, teacher_layer, _ in pairs:
-            check_layer("student", student_layer, self.context.student_channels)
-            check_layer("teacher", teacher_layer, self.context.teacher_channels)
+            check_layer(self.context.student, student_layer, self.context.student_channels)
+            check_layer(self.context.teacher, teacher_layer, self.context.teacher_channels)
         if not pairs:
             rule = "must hold a pair of weight above 0 for the terms on features"
             raise SettingError("distill.layers", rule, "none", "add a pair, or give those terms weight 0")

@@ -20,7 +20,8 @@ NUM_CLASSES = 2
 
 
 def check_terms(space: Space) -> None:
-    """Raises `SettingError` when a trial's terms name a feature that student or teacher does not have.
+    """Raises `SettingError`, which names network and feature, when a trial's terms name one that student or teacher does
+    not have.
 
     As in `needs_of_space`, only settings that meet in one term are combined.
     """
@@ -32,7 +33,13 @@ def check_terms(space: Space) -> None:
         for text in sorted({json.dumps(point) for point in told}):
             settings = with_overrides(space.base, json.loads(text))
             if name in active_terms(settings.distill):
-                context = TermContext(NUM_CLASSES, _student(settings, channels), _teacher(settings, channels))
+                context = TermContext(
+                    NUM_CLASSES,
+                    _student(settings, channels),
+                    _teacher(settings, channels),
+                    f"student {settings.student.network}",
+                    f"teacher {settings.teacher.network}",
+                )
                 with torch.device("meta"):  # nothing is allocated
                     term(settings.distill, context)
 

@@ -29,7 +29,7 @@ class DKSTerm(Term):
         super().__init__(settings, context)
         blocks = settings.dks.blocks
         for layer in blocks:
-            check_layer("student", layer, context.student_channels, "distill.dks.blocks")
+            check_layer(context.student, layer, context.student_channels, "distill.dks.blocks")
         self.anchor = self._deepest(blocks)
         self.classifiers = nn.ModuleList(
             nn.Conv2d(context.student_channels[layer], context.num_classes, 1) for layer in blocks

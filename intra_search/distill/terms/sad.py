@@ -18,7 +18,7 @@ class SADTerm(Term):
     def __init__(self, settings: DistillSettings, context: TermContext) -> None:
         super().__init__(settings, context)
         for layer in settings.sad.blocks:
-            check_layer("student", layer, context.student_channels, "distill.sad.blocks")
+            check_layer(context.student, layer, context.student_channels, "distill.sad.blocks")
         self.anchor = self._deepest(settings.sad.blocks[:-1])
 
     @classmethod

@@ -1,0 +1,135 @@
+"""Every term is well-conditioned, whatever the network: features of 8 to 2048 channels, of 4 to 20,000 cells, 0.1 to 10
+times as large, as He's initialisation makes them and as training leaves them."""
+
+# B images, K classes, C channels, h w feature height and width
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from intra_search.config.parsing import with_overrides
+from intra_search.config.study import StudySettings
+from intra_search.distill.loss import StudentLoss
+from intra_search.distill.needs import teacher_answers
+from intra_search.distill.terms.table import TERMS
+from intra_search.distill.workers import ALONE
+from intra_search.networks import NetworkOutput
+
+K, B = 5, 4
+WEIGHT = 0.5
+MEASURED_STEPS = 3
+"""Steps 0, 1 and 2 measure gradients; step 3 does not, so there the averages must hold."""
+
+
+class Size(NamedTuple):
+    channels: int
+    height: int
+    width: int
+
+
+SIZES = (Size(8, 100, 200), Size(64, 20, 52), Size(512, 10, 26), Size(2048, 2, 2))
+TERMS_AND_ORDERS = (*TERMS, "affinity 1", "affinity 2", "affinity 3")
+
+
+class Layers(nn.Module):
+    """Three layers of one size and a classifier, of He's initialisation.
+
+    `trained` leaves marks of a training: a third of the channels is dead, and the others differ in size by tens.
+    """
+
+    def __init__(self, size: Size, *, trained: bool) -> None:
+        super().__init__()
+        channels = size.channels
+        self.layers = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(3))
+        for layer in self.layers:
+            assert isinstance(layer, nn.Conv2d)
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        scale_C = torch.ones(channels)
+        if trained:
+            scale_C = torch.exp(torch.randn(channels))
+            scale_C[torch.randperm(channels)[: channels // 3]] = 0.0
+        self.register_buffer("scale_C11", scale_C.view(-1, 1, 1))
+        self.classifier = nn.Conv2d(channels, K, 1)
+        self.feature_channels = dict.fromkeys(("block1", "block2", "block3"), channels)
+
+    def forward(self, x: Tensor, factor: float) -> NetworkOutput:
+        features = {}
+        for number, layer in enumerate(self.layers, start=1):
+            x = factor * self.scale_C11 * torch.relu(layer(x))
+            features[f"block{number}"] = x
+            x = x / factor
+        return NetworkOutput(nn.functional.interpolate(self.classifier(x), scale_factor=2), features)
+
+
+def pictures(size: Size, seed: int) -> tuple[Tensor, Tensor]:
+    """(B, C, h, w) smooth inputs with texture, and labels (B, 2 h, 2 w) of strips of four classes that they show."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.randn(B, size.channels, 4, 4, generator=generator)
+    x = nn.functional.interpolate(coarse, (size.height, size.width), mode="bilinear", align_corners=True)
+    x = x + 0.3 * torch.randn(x.shape, generator=generator)
+    column = torch.arange(2 * size.width) * 8 // (2 * size.width)
+    classes = torch.randint(0, K, (B, 8), generator=generator)
+    labels = torch.where(column % 2 == 0, 0, classes[:, column]).unsqueeze(1).expand(-1, 2 * size.height, -1)
+    shown = nn.functional.interpolate(labels.unsqueeze(1).float(), (size.height, size.width), mode="nearest-exact")
+    signs = torch.randn(K, size.channels, generator=generator)
+    return x + signs[shown.squeeze(1).long()].permute(0, 3, 1, 2), labels.contiguous()
+
+
+def loss_of(name: str, size: Size) -> StudentLoss:
+    term, _, order = name.partition(" ")
+    changes: dict[str, Any] = {f"distill.{other}.weight": 0.0 for other in TERMS}
+    changes |= {"distill.layers": [["block2", "block2"], ["block3", "block3"]], f"distill.{term}.weight": WEIGHT}
+    if order:
+        changes |= {"distill.affinity.orders": [int(order)], "distill.affinity.least_cells": [1, 2]}
+    settings = with_overrides(StudySettings(), changes)
+    channels = dict.fromkeys(("block1", "block2", "block3"), size.channels)
+    return StudentLoss(
+        settings.distill,
+        settings.training,
+        num_classes=K,
+        ignored_class=False,
+        student_channels=channels,
+        teacher_channels=channels,
+    )
+
+
+class Step(NamedTuple):
+    """One training step's gradients at the term's feature."""
+
+    task: Tensor
+    term: Tensor
+    """As weighted and balanced."""
+    value: float
+
+
+def steps(name: str, size: Size, factor: float, *, trained: bool) -> Iterator[Step]:
+    torch.manual_seed(0)
+    student, teacher = Layers(size, trained=trained), Layers(size, trained=trained)
+    student_loss = loss_of(name, size)
+    for number in range(MEASURED_STEPS + 1):
+        x, labels = pictures(size, number)
+        answers = teacher_answers(student_loss.needs(), teacher(x, 1.0), labels, K)
+        output = student(x, factor)
+        result = student_loss(output, labels, answers, ALONE, progress=0.5)
+        (term,) = student_loss.terms.values()
+        anchor = output.logits if term.anchor == "logits" else output.features[term.anchor]
+        (both,) = torch.autograd.grad(result.loss, [anchor], retain_graph=True)
+        task_loss = nn.functional.cross_entropy(output.logits, labels, student_loss.class_weights)
+        (task,) = torch.autograd.grad(task_loss, [anchor])
+        (value,) = (float(part) for part_name, part in result.parts.items() if part_name != "ce")
+        yield Step(task, both - task, value)
+
+
+@pytest.mark.parametrize("trained", [False, True], ids=["initialised", "trained"])
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size.channels}x{size.height}x{size.width}")
+@pytest.mark.parametrize("name", TERMS_AND_ORDERS)
+def test_a_balanced_term_pulls_as_hard_as_its_weight_says(name: str, size: Size, trained: bool) -> None:
+    """The gradient is within half and twice the weight, in a step that measures nothing."""
+    for factor in (0.1, 1.0, 10.0):
+        *_, last = steps(name, size, factor, trained=trained)
+        assert torch.isfinite(last.term).all()
+        ratio = float(last.term.norm() / last.task.norm())
+        assert 0.5 * WEIGHT <= ratio <= 2 * WEIGHT, (factor, ratio)
