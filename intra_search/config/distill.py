@@ -38,8 +38,17 @@ class AffinitySettings(TermSettings):
 
     weight: float = Field(default=0.1, ge=0)
     """The paper's, from memory: to be checked against its PDF, as all values below that are called the paper's."""
-    orders: tuple[int, ...] = (1, 2, 3)
-    """Moment orders compared, any subset of 1..6."""
+    orders: tuple[int, ...] = (1, 2)
+    """Moment orders compared, any subset of 1..6. The paper takes 3 too, which is mostly noise in small regions."""
+    order_weights: tuple[float, ...] = ()
+    """One factor per order; empty: 1 each."""
+    least_cells: tuple[int, ...] = Field(default=(1, 16, 64), min_length=1)
+    """Cells that a region needs, in the student's and the teacher's map, for its moment of order 1, 2, ... to count;
+    the last entry is for all higher orders. With fewer, a variance or a skewness is mostly sampling noise."""
+    pairs: Literal["equal", "size"] = "equal"
+    """`size`: a pair of regions of n and m cells counts as sqrt(n m)."""
+    centred: bool = False
+    """Compare moments less their mean over the image's regions: without it, most cosines lie near 1."""
     kernel_size: int = Field(default=5, ge=1, le=99)
     """Side of the box that grows labels into regions, in pixels of the input (paper 5, author's sketch 11)."""
     masks: Literal["hard", "soft"] = "hard"
@@ -60,14 +69,32 @@ class AffinitySettings(TermSettings):
             raise ValueError(f"orders must be a non-empty subset of 1..6, got {list(self.orders)}")
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, got {self.kernel_size}")
+        if self.order_weights and len(self.order_weights) != len(self.orders):
+            found = f"{len(self.order_weights)} for {len(self.orders)} orders"
+            raise ValueError(f"order_weights must be empty or hold one factor per order, got {found}")
+        if self.order_weights and not (min(self.order_weights) >= 0 and max(self.order_weights) > 0):
+            raise ValueError(f"order_weights must be >= 0 and not all 0, got {list(self.order_weights)}")
+        if min(self.least_cells) < 1:
+            raise ValueError(f"least_cells must be >= 1, got {list(self.least_cells)}")
         return self
 
 
-class AttentionSettings(TermSettings):
+class MapSettings(TermSettings):
+    """What terms on attention maps share."""
+
+    map: Literal["standardised", "l2", "sum"] = "standardised"
+    """How a feature becomes a map. `standardised`: softmax over positions of the mean of squares, standardised over
+    positions; `l2`: the mean of squares divided by its L2 norm, as AT; `sum`: softmax of the sum of squares, as
+    recalled from the paper, which puts all on one cell."""
+
+
+class AttentionSettings(MapSettings):
     """Attention maps: IntRA-KD's L_a."""
 
     weight: float = Field(default=0.1, ge=0)
     """The paper's, from memory: to be checked against its PDF."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Softens the maps of the forms with a softmax."""
 
 
 class LogitSettings(TermSettings):
@@ -81,6 +108,12 @@ class LogitSettings(TermSettings):
 
 class KDSettings(LogitSettings):
     """Per-pixel distillation of class probabilities (Hinton et al. 2015)."""
+
+    pixels: Literal["all", "balanced"] = "all"
+    """`balanced`: half the weight for pixels that the teacher calls background, half for all others: markings are a
+    twentieth of the pixels, so an even mean teaches background."""
+    standardise: bool = False
+    """Compare logits less their mean, divided by their standard deviation over classes (Sun et al. 2024)."""
 
 
 class CWDSettings(LogitSettings):
@@ -158,12 +191,12 @@ class IRGSettings(TermSettings):
     """Inside the term, of how distances change between consecutive entries of `distill.layers`. Unverified, so off."""
 
 
-class NeighbourSettings(TermSettings):
+class NeighbourSettings(MapSettings):
     """Attention maps of neighbouring layers as targets, the paper's BiFPN; consecutive entries of `distill.layers`.
     Unverified, and without a known weight."""
 
 
-class SADSettings(TermSettings):
+class SADSettings(MapSettings):
     """Self attention distillation (Hou et al. 2019): each block learns the attention of the next. No teacher."""
 
     blocks: tuple[str, ...] = Field(default=("block1", "block2", "block3"), min_length=2)

@@ -11,7 +11,11 @@ from intra_search.distill.unit import full_precision
 
 
 class Adapter(nn.Module):
-    """(B, C_student, h, w) to (B, C_teacher, h', w'): convolved, then resized bilinearly to the teacher's size."""
+    """(B, C_student, h, w) to (B, C_teacher, h', w'): at the teacher's size, with the teacher's number of channels.
+
+    A larger map is averaged over the teacher's cells before the convolution: so every cell of the student is read, and
+    few are convolved (a 1x1 convolution and an average commute). A smaller one is enlarged bilinearly after it.
+    """
 
     def __init__(self, student_channels: int, teacher_channels: int, *, always: bool = True) -> None:
         """`always`: convolve even if the channel counts are equal."""
@@ -21,7 +25,11 @@ class Adapter(nn.Module):
 
     def forward(self, features: Tensor, size: tuple[int, int] | None) -> Tensor:
         with torch.autocast(features.device.type, enabled=False):
-            return resized(self.conv(full_precision(features)), size)
+            features = full_precision(features)
+            if size is not None and size[0] <= features.shape[2] and size[1] <= features.shape[3]:
+                averaged: Tensor = self.conv(nn.functional.adaptive_avg_pool2d(features, size))
+                return averaged
+            return resized(self.conv(features), size)
 
 
 def pair_adapters(

@@ -2,10 +2,13 @@
 
 # B images, R orders, K classes, C channels
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from intra_search.distill.unit import full_precision, unit
+from intra_search.distill.moments import enough_cells
+from intra_search.distill.unit import full_precision, less_mean, unit
 from intra_search.errors import SettingError
 
 
@@ -17,6 +20,18 @@ def affinity_graph(moments: Tensor) -> Tensor:
     unit_BRKC = unit(full_precision(moments), dim=-1)
     with torch.autocast(moments.device.type, enabled=False):  # it would multiply in bfloat16
         return unit_BRKC @ unit_BRKC.transpose(-1, -2)
+
+
+def centred_moments(moments: Tensor, cells: Tensor, orders: Sequence[int]) -> Tensor:
+    """Moments (B, R, K, C) less their mean over the regions that the image has; absent regions stay 0.
+
+    Regions of one network look alike, so their cosines lie near 1. Less what they share, they do not. `cells` (B, K)
+    says how many cells each region has. Not in the paper.
+    """
+    present_BRK1 = enough_cells(cells, orders).unsqueeze(-1)
+    count_BR11 = present_BRK1.sum(dim=2, keepdim=True).clamp_min(1)
+    mean_BR1C = torch.where(present_BRK1, moments, 0).sum(dim=2, keepdim=True) / count_BR11
+    return torch.where(present_BRK1, less_mean(moments, mean_BR1C, dim=-1), 0)
 
 
 def affinity_loss(student_graph: Tensor, teacher_graph: Tensor, present: Tensor) -> Tensor:
@@ -35,15 +50,33 @@ def affinity_loss(student_graph: Tensor, teacher_graph: Tensor, present: Tensor)
     return total / count.clamp_min(1)
 
 
-def affinity_sum(student_graph: Tensor, teacher_graph: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-    """`affinity_loss` as (sum over images, number of images that have any present region)."""
+def affinity_sum(
+    student_graph: Tensor,
+    teacher_graph: Tensor,
+    present: Tensor,
+    *,
+    order_weights: Sequence[float] = (),
+    sizes: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`affinity_loss` as (sum over images, number of images that have any pair that counts).
+
+    Args:
+        order_weights: R factors; the average over orders and pairs is weighted with them. Empty: 1 each.
+        sizes: (B, K) cells of the student's regions: a pair then counts as sqrt(n_i n_j). None: all pairs count alike.
+    """
     if student_graph.shape != teacher_graph.shape or student_graph.shape[:3] != present.shape:
         shapes = [tuple(tensor.shape) for tensor in (student_graph, teacher_graph, present)]
         found = f"student {shapes[0]}, teacher {shapes[1]}, present {shapes[2]}"
         rule = "student's and teacher's graphs (B, R, K, K) and presence (B, R, K) must match"
         raise SettingError("affinity loss", rule, found, "train the teacher with the student's classes and orders")
-    pairs_BRKK = present.unsqueeze(-1) & present.unsqueeze(-2)
+    weight_BRKK = (present.unsqueeze(-1) & present.unsqueeze(-2)).to(student_graph.dtype)
+    if order_weights:
+        weight_BRKK = weight_BRKK * student_graph.new_tensor(order_weights).view(-1, 1, 1)
+    if sizes is not None:
+        root_B1K = sizes.to(student_graph.dtype).sqrt().unsqueeze(1)
+        weight_BRKK = weight_BRKK * root_B1K.unsqueeze(-1) * root_B1K.unsqueeze(-2)
     gap_BRKK = (student_graph - teacher_graph.detach()).square()
-    total_B = torch.where(pairs_BRKK, gap_BRKK, 0).sum(dim=(1, 2, 3))
-    pairs_B = pairs_BRKK.sum(dim=(1, 2, 3))
-    return (total_B / pairs_B.clamp_min(1)).sum(), (pairs_B > 0).sum()
+    total_B = (weight_BRKK * gap_BRKK).sum(dim=(1, 2, 3))
+    sum_B = weight_BRKK.sum(dim=(1, 2, 3))
+    counts_B = sum_B > 0
+    return (total_B / torch.where(counts_B, sum_B, 1)).sum(), counts_B.sum()

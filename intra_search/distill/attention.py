@@ -1,12 +1,38 @@
-"""Attention maps: where a feature map is active. Hou et al. 2020, L_a; the map as in Zagoruyko & Komodakis 2017."""
+"""Attention maps: where a feature map is active. Hou et al. 2020, L_a; the map as in Zagoruyko & Komodakis 2017.
+
+The paper's map, as recalled, is a softmax over sums of squares of all channels. Such sums are large and far apart for
+the features of real networks, so the softmax puts everything on one cell. So three forms can be chosen.
+"""
 
 # B images, C channels, h w feature height and width
+
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from intra_search.distill.unit import full_precision, unit
+from intra_search.distill.unit import full_precision, standardised, unit
 from intra_search.errors import SettingError
+
+MapForm = Literal["standardised", "l2", "sum"]
+
+
+def map_of_form(
+    features: Tensor, form: MapForm, temperature: float = 1.0, size: tuple[int, int] | None = None
+) -> Tensor:
+    """The attention map of one form: (B, C, h, w) to (B, h', w'), resized bilinearly to `size`.
+
+    `standardised`: softmax over positions of (e - mean) / (sd temperature), where e is the mean of squares over
+    channels, and mean and sd are those of the image's positions: the same for any number of channels and any scale.
+    `l2`: e divided by its L2 norm over positions (`transfer_map`). `sum`: softmax of the sum of squares divided by the
+    temperature (`attention_map`).
+    """
+    if form == "l2":
+        return transfer_map(features, size)
+    if form == "sum":
+        return _softmax(_energy(features, size) * features.shape[1] / temperature)
+    energy_Bhw = _energy(_of_unit_size(full_precision(features)), size)
+    return _softmax(standardised(energy_Bhw.flatten(1), dim=1).view_as(energy_Bhw) / temperature)
 
 
 def attention_map(features: Tensor, size: tuple[int, int] | None = None) -> Tensor:
@@ -15,8 +41,7 @@ def attention_map(features: Tensor, size: tuple[int, int] | None = None) -> Tens
     Each image's map sums to 1. Float32, or float64 for float64 features.
     """
     energy_B1hw = full_precision(features).square().sum(dim=1, keepdim=True)
-    energy_Bhw = resized(energy_B1hw, size).squeeze(1)
-    return torch.softmax(energy_Bhw.flatten(1), dim=1).view_as(energy_Bhw)
+    return _softmax(resized(energy_B1hw, size).squeeze(1))
 
 
 def transfer_map(features: Tensor, size: tuple[int, int] | None = None) -> Tensor:
@@ -24,8 +49,23 @@ def transfer_map(features: Tensor, size: tuple[int, int] | None = None) -> Tenso
 
     The map of attention transfer (Zagoruyko & Komodakis 2017), as in the released code. A zero map stays zero.
     """
-    energy_Bhw = resized(full_precision(features).square().mean(dim=1, keepdim=True), size).squeeze(1)
+    energy_Bhw = _energy(features, size)
     return unit(energy_Bhw.flatten(1), dim=1).view_as(energy_Bhw)
+
+
+def _energy(features: Tensor, size: tuple[int, int] | None) -> Tensor:
+    """Mean of squares over channels, resized: (B, h', w')."""
+    return resized(full_precision(features).square().mean(dim=1, keepdim=True), size).squeeze(1)
+
+
+def _of_unit_size(features: Tensor) -> Tensor:
+    """Each image divided by its largest value, so that no square leaves the type; zeros stay."""
+    largest = features.detach().abs().amax(dim=(1, 2, 3), keepdim=True)
+    return features / torch.where(largest > 0, largest, 1)
+
+
+def _softmax(energy_Bhw: Tensor) -> Tensor:
+    return torch.softmax(energy_Bhw.flatten(1), dim=1).view_as(energy_Bhw)
 
 
 def resized(maps: Tensor, size: tuple[int, int] | None) -> Tensor:

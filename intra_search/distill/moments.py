@@ -50,10 +50,26 @@ def region_moments(features: Tensor, masks: Tensor, orders: Sequence[int], *, va
 
 def region_presence(masks: Tensor, orders: Sequence[int]) -> Tensor:
     """Which regions have a moment of each order: (B, R, K) bool. Order 1 needs one cell, higher orders two."""
+    return enough_cells(region_cells(masks), orders)
+
+
+def region_cells(masks: Tensor) -> Tensor:
+    """Cells of each region, those of weight above 0: (B, K, h, w) to (B, K) int64."""
+    return (masks > 0).flatten(2).sum(dim=2)
+
+
+def enough_cells(cells_BK: Tensor, orders: Sequence[int], least: Sequence[int] = (1, 2)) -> Tensor:
+    """Which regions have the cells that a moment of each order asks for: (B, R, K) bool.
+
+    Args:
+        cells_BK: cells of each region.
+        orders: the R orders.
+        least: cells asked for by order 1, 2, ...; the last entry counts for all higher orders. Order 1 needs one at
+            least, higher orders two.
+    """
     check_orders(orders)
-    needed_R1 = torch.tensor([1 if order == 1 else 2 for order in orders], device=masks.device).unsqueeze(1)
-    cells_B1K = (masks > 0).flatten(2).sum(dim=2).unsqueeze(1)
-    return cells_B1K >= needed_R1
+    needed = [max(least[min(order, len(least)) - 1], 1 if order == 1 else 2) for order in orders]
+    return cells_BK.unsqueeze(1) >= torch.tensor(needed, device=cells_BK.device).unsqueeze(1)
 
 
 def check_orders(orders: Sequence[int]) -> None:

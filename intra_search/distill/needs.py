@@ -10,14 +10,14 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from intra_search.distill.affinity import affinity_graph
-from intra_search.distill.attention import attention_map, transfer_map
-from intra_search.distill.moments import Variant, region_moments, region_presence
+from intra_search.distill.affinity import affinity_graph, centred_moments
+from intra_search.distill.attention import MapForm, map_of_form
+from intra_search.distill.moments import Variant, region_cells, region_moments
 from intra_search.distill.regions import Resize, region_masks
 from intra_search.distill.unit import full_precision
 from intra_search.errors import KnowledgeError, SettingError
@@ -44,7 +44,7 @@ class Need(ABC):
     @property
     @abstractmethod
     def key(self) -> str:
-        """Name of the answer. A need may have further answers, named like `<key>/present`."""
+        """Name of the answer. A need may have further answers, named like `<key>/cells`."""
 
     @property
     def shared(self) -> Hashable:
@@ -90,7 +90,7 @@ def teacher_answers(
 
 
 def belongs_to(name: str, key: str) -> bool:
-    """Whether an answer's name is a need's key, or begins with it like `<key>/present`."""
+    """Whether an answer's name is a need's key, or begins with it like `<key>/cells`."""
     return key in (name, name.rpartition("/")[0])
 
 
@@ -144,24 +144,27 @@ class RegionForm:
 
 @dataclass(frozen=True)
 class GraphNeed(Need):
-    """Affinity graph of one moment order: answers `key` (B, K, K) and `present_key` (B, K) bool."""
+    """Affinity graph of one moment order: answers `key` (B, K, K), and `cells_key` (B, K), the cells of each region in
+    the teacher's map. (Older releases stored `graph/...` with the presence of each region.)"""
 
     layer: str
     order: int
     regions: RegionForm
     variant: Variant = "textbook"
+    centred: bool = False
 
     @property
     def key(self) -> str:
-        return f"graph/{self.layer}/{self.regions}/{self.variant}{self.order}"
+        form = f"{self.variant}-centred" if self.centred else self.variant
+        return f"affinity/{self.layer}/{self.regions}/{form}{self.order}"
 
     @property
-    def present_key(self) -> str:
-        return f"{self.key}/present"
+    def cells_key(self) -> str:
+        return f"{self.key}/cells"
 
     @property
     def shared(self) -> Hashable:
-        return self.layer, self.regions, self.variant
+        return self.layer, self.regions, self.variant, self.centred
 
     def answer(
         self, alike: Sequence[Need], teacher: NetworkOutput, labels: Tensor, num_classes: int
@@ -170,10 +173,13 @@ class GraphNeed(Need):
         orders = [need.order for need in needs]
         features = feature_of(teacher, self.layer)
         masks = self.regions.masks(labels, num_classes, (features.shape[2], features.shape[3]))
-        graph_BRKK = affinity_graph(region_moments(features, masks, orders, variant=self.variant))
-        present_BRK = region_presence(masks, orders)
+        moments_BRKC = region_moments(features, masks, orders, variant=self.variant)
+        cells_BK = region_cells(masks)
+        if self.centred:
+            moments_BRKC = centred_moments(moments_BRKC, cells_BK, orders)
+        graph_BRKK = affinity_graph(moments_BRKC)
         answers = {need.key: graph_BRKK[:, index] for index, need in enumerate(needs)}
-        return answers | {need.present_key: present_BRK[:, index] for index, need in enumerate(needs)}
+        return answers | {need.cells_key: cells_BK.float() for need in needs}
 
 
 @dataclass(frozen=True)
@@ -184,11 +190,13 @@ class MapNeed(Need):
     """
 
     layer: str
-    norm: Literal["softmax", "l2"] = "softmax"
+    form: MapForm = "standardised"
+    temperature: float = 1.0
 
     @property
     def key(self) -> str:
-        return f"map/{self.layer}/{self.norm}"
+        form = "softmax" if self.form == "sum" else self.form  # as older releases stored it
+        return f"map/{self.layer}/{form}" + (f"-T{self.temperature:g}" if self.temperature != 1 else "")
 
     @property
     def stored_form(self) -> StoredForm:
@@ -197,8 +205,7 @@ class MapNeed(Need):
     def answer(
         self, alike: Sequence[Need], teacher: NetworkOutput, labels: Tensor, num_classes: int
     ) -> dict[str, Tensor]:
-        features = feature_of(teacher, self.layer)
-        return {self.key: attention_map(features) if self.norm == "softmax" else transfer_map(features)}
+        return {self.key: map_of_form(feature_of(teacher, self.layer), self.form, self.temperature)}
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ NUM_CLASSES = 2
 
 
 def check_terms(space: Space) -> None:
-    """Raises `SettingError`, which names network and feature, when a trial's terms name one that student or teacher does
-    not have.
+    """Raises `SettingError`, naming network and feature, when a trial's terms name one that the network does not have.
 
     As in `needs_of_space`, only settings that meet in one term are combined.
     """

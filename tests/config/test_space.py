@@ -449,10 +449,11 @@ def test_points_are_completed_from_the_base_and_equal_ones_kept_once() -> None:
         "distill.attention.weight": 0.1,
         "training.learning_rate": 0.01,
     }
-    enet = {**recipe, "student.network": "enet", "student.enet.blocks": [2, 3], "distill.affinity.kernel_size": 7}
+    base = {**recipe, "distill.affinity.orders": [1, 2]}  # whose orders are not the paper's
+    enet = {**base, "student.network": "enet", "student.enet.blocks": [2, 3], "distill.affinity.kernel_size": 7}
     del enet["student.erfnet.blocks"]
     bare = {"student.network": "resnet18", "distill.enabled": False, "training.learning_rate": 0.01}
-    assert space_of(text).points == (recipe, bare, enet)
+    assert space_of(text).points == (recipe, bare, base, enet)
 
 
 def test_a_study_without_a_space_has_one_point() -> None:

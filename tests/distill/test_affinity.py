@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from intra_search.distill.affinity import affinity_sum, centred_moments
 from intra_search.distill.functional import (
     affinity_graph,
     affinity_loss,
@@ -14,6 +15,7 @@ from intra_search.distill.functional import (
     region_moments,
     region_presence,
 )
+from intra_search.distill.moments import enough_cells
 from intra_search.errors import SettingError
 
 
@@ -176,3 +178,50 @@ def test_small_features_still_learn() -> None:
 def test_mismatched_class_counts_are_named() -> None:
     with pytest.raises(SettingError, match="train the teacher with the student's classes"):
         affinity_loss(torch.zeros(1, 1, 5, 5), torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 5, dtype=torch.bool))
+
+
+def test_centred_moments_by_hand() -> None:
+    """Regions 0 and 1 have means (1, 0) and (3, 4), so less their mean (2, 2) they are opposite; region 2 is absent."""
+    moments = torch.tensor([[[[1.0, 0.0], [3.0, 4.0], [0.0, 0.0]]]])
+    cells = torch.tensor([[4, 9, 0]])
+    centred = centred_moments(moments, cells, (1,))
+    assert centred.tolist() == [[[[-1.0, -2.0], [1.0, 2.0], [0.0, 0.0]]]]
+    assert_close(affinity_graph(centred)[0, 0, :2, :2], torch.tensor([[1.0, -1.0], [-1.0, 1.0]]))
+
+
+def test_centred_moments_of_equal_regions_are_zero_and_not_rounding_errors() -> None:
+    row = torch.rand(1, 1, 1, 64, generator=torch.Generator().manual_seed(0))
+    moments = row.repeat(1, 1, 7, 1).requires_grad_()
+    centred = centred_moments(moments, torch.full((1, 7), 5), (1,))
+    assert centred.abs().max() == 0
+    affinity_graph(centred).sum().backward()
+    assert moments.grad is not None
+    assert torch.isfinite(moments.grad).all()
+
+
+def test_pairs_and_orders_are_weighted_by_hand() -> None:
+    """Gaps 1 on the diagonal and 4 beside it; cells 1 and 4 weigh pairs 1, 2, 2, 4; orders weigh 1 and 3."""
+    student = torch.tensor([[1.0, 2.0], [2.0, 1.0]]).expand(1, 2, 2, 2)
+    teacher = torch.zeros(1, 2, 2, 2)
+    present = torch.tensor([[[True, True], [True, False]]])
+    sizes = torch.tensor([[1, 4]])
+    total, images = affinity_sum(student, teacher, present)
+    assert (total.item(), images.item()) == (pytest.approx((2 * 1 + 2 * 4 + 1) / 5), 1)
+    weighted = affinity_sum(student, teacher, present, order_weights=(1.0, 3.0))
+    assert weighted[0].item() == pytest.approx((2 * 1 + 2 * 4 + 3 * 1) / (4 + 3))
+    by_size = affinity_sum(student, teacher, present, sizes=sizes)
+    assert by_size[0].item() == pytest.approx((1 + 4 + 2 * 2 * 4 + 1) / (1 + 4 + 2 * 2 + 1))
+
+
+def test_least_cells_of_each_order() -> None:
+    cells = torch.tensor([[0, 1, 2, 16, 64]])
+    assert enough_cells(cells, (1, 2, 3, 5), (1, 16, 64)).tolist() == [
+        [
+            [False, True, True, True, True],
+            [False, False, False, True, True],
+            [False, False, False, False, True],
+            [False, False, False, False, True],
+        ]
+    ]
+    never_below = [[False, True, True, True, True], [False, False, True, True, True]]
+    assert enough_cells(cells, (1, 2), (1,)).tolist() == [never_below]

@@ -38,7 +38,7 @@ def draw_labels() -> Tensor:
 
 
 def value(**options: Any) -> Tensor:
-    overrides = {f"distill.affinity.{key}": option for key, option in options.items()}
+    overrides = {f"distill.affinity.{key}": option for key, option in {"least_cells": [1], **options}.items()}
     overrides["distill.layers"] = [["block3", "block5"]]
     settings = with_overrides(StudySettings(), overrides).distill
     term = AffinityTerm(settings, TermContext(K, CHANNELS, CHANNELS))
@@ -97,6 +97,7 @@ def test_every_option_asks_for_its_own_knowledge() -> None:
         {"background": False},
         {"resize": "nearest"},
         {"variant": "literal"},
+        {"centred": True},
         {"orders": [2]},
     ]
     for change in changes:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from intra_search.distill.attention import map_of_form, transfer_map
 from intra_search.distill.functional import attention_loss, attention_map
 from intra_search.errors import SettingError
 
@@ -96,3 +97,47 @@ def test_gradcheck() -> None:
 def test_mismatched_sizes_are_named() -> None:
     with pytest.raises(SettingError, match="attention loss: maps must have one shape"):
         attention_loss(torch.zeros(1, 2, 3), torch.zeros(1, 3, 2))
+
+
+def test_standardised_map_by_hand() -> None:
+    """Energies 1, 3 have mean 2 and deviation 1: the softmax of (-1, 1) / T, whatever their scale and offset."""
+    energy = torch.tensor([1.0, 3.0])
+    for scale, offset in ((1.0, 0.0), (1e-12, 0.0), (1e12, 0.0), (1.0, 5.0)):
+        features = (scale * (energy + offset)).sqrt().view(1, 1, 1, 2).expand(1, 7, 1, 2)
+        for temperature in (1.0, 0.5):
+            found = map_of_form(features, "standardised", temperature)
+            expected = torch.softmax(torch.tensor([-1.0, 1.0]) / temperature, dim=0).view(1, 1, 2)
+            assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.37, 1e-20, 1e18])
+def test_a_constant_feature_has_an_even_map_and_no_gradient(value: float) -> None:
+    features = torch.full((1, 3, 5, 7), value, requires_grad=True)
+    found = map_of_form(features, "standardised")
+    assert_close(found, torch.full((1, 5, 7), 1 / 35))
+    found.square().sum().backward()
+    assert features.grad is not None
+    assert torch.isfinite(features.grad).all()
+
+
+@pytest.mark.parametrize("channels", [8, 64, 512, 2048])
+@pytest.mark.parametrize("factor", [0.1, 1.0, 10.0])
+def test_standardised_maps_of_activations_are_not_one_hot_and_keep_their_shape(channels: int, factor: float) -> None:
+    """Where the sum of squares puts most on one cell of 520, at 512 channels and more already without a factor."""
+    generator = torch.Generator().manual_seed(channels)
+    weights = torch.randn(channels, 32, generator=generator) * (2 / 32) ** 0.5
+    features = torch.relu(torch.einsum("cd,dhw->chw", weights, torch.randn(32, 20, 26, generator=generator)))[None]
+    found = map_of_form(factor * features, "standardised")
+    assert found.max() < 0.5
+    entropy = -(found * found.log()).sum()
+    assert entropy > 0.5 * math.log(found.numel())
+    assert_close(found, map_of_form(features, "standardised"), rtol=1e-4, atol=1e-7)
+    if channels >= 512 and factor >= 1:
+        assert map_of_form(factor * features, "sum").max() > 0.5
+
+
+def test_a_map_of_l2_is_that_of_attention_transfer() -> None:
+    features = torch.randn(2, 3, 4, 6, generator=torch.Generator().manual_seed(0))
+    assert_close(map_of_form(features, "l2", size=(2, 3)), transfer_map(features, (2, 3)))
+    assert_close(map_of_form(features, "l2").square().sum(dim=(1, 2)), torch.ones(2))
+    assert_close(map_of_form(features, "sum"), attention_map(features))

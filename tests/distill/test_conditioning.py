@@ -58,7 +58,7 @@ class Layers(nn.Module):
     def forward(self, x: Tensor, factor: float) -> NetworkOutput:
         features = {}
         for number, layer in enumerate(self.layers, start=1):
-            x = factor * self.scale_C11 * torch.relu(layer(x))
+            x = factor * self.get_buffer("scale_C11") * torch.relu(layer(x))
             features[f"block{number}"] = x
             x = x / factor
         return NetworkOutput(nn.functional.interpolate(self.classifier(x), scale_factor=2), features)
@@ -123,13 +123,13 @@ def steps(name: str, size: Size, factor: float, *, trained: bool) -> Iterator[St
         yield Step(task, both - task, value)
 
 
+@pytest.mark.parametrize("factor", [0.1, 10.0])
 @pytest.mark.parametrize("trained", [False, True], ids=["initialised", "trained"])
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size.channels}x{size.height}x{size.width}")
 @pytest.mark.parametrize("name", TERMS_AND_ORDERS)
-def test_a_balanced_term_pulls_as_hard_as_its_weight_says(name: str, size: Size, trained: bool) -> None:
+def test_a_balanced_term_pulls_as_hard_as_its_weight_says(name: str, size: Size, trained: bool, factor: float) -> None:
     """The gradient is within half and twice the weight, in a step that measures nothing."""
-    for factor in (0.1, 1.0, 10.0):
-        *_, last = steps(name, size, factor, trained=trained)
-        assert torch.isfinite(last.term).all()
-        ratio = float(last.term.norm() / last.task.norm())
-        assert 0.5 * WEIGHT <= ratio <= 2 * WEIGHT, (factor, ratio)
+    *_, last = steps(name, size, factor, trained=trained)
+    assert torch.isfinite(last.term).all()
+    ratio = float(last.term.norm() / last.task.norm())
+    assert 0.5 * WEIGHT <= ratio <= 2 * WEIGHT

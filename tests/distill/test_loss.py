@@ -108,8 +108,8 @@ def test_needs_of_the_paper_recipe() -> None:
     paper = with_overrides(StudySettings(), {"distill.preset": "paper"}).distill
     graphs = {GraphNeed(layer, order, RegionForm(5)) for layer in ("block3", "block5") for order in (1, 2, 3)}
     assert needs_of(paper) == graphs | {
-        MapNeed("block3"),
-        MapNeed("block5"),
+        MapNeed("block3", "sum"),
+        MapNeed("block5", "sum"),
     }
 
 

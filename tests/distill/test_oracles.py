@@ -141,6 +141,14 @@ def brought(features: Map, size: tuple[int, int]) -> Map:
     return [bilinear(channel, size) for channel in features]
 
 
+def adapted(features: Map, size: tuple[int, int]) -> Map:
+    """Averaged to a smaller size, enlarged bilinearly to a larger one."""
+    height, width = size_of(features)
+    if size[0] <= height and size[1] <= width:
+        return [pooled(channel, size, mean) for channel in features]
+    return brought(features, size)
+
+
 def pooled(grid: Grid, size: tuple[int, int], reduce: Callable[[list[float]], float]) -> Grid:
     """Adaptive pooling: cell i reads rows floor(i L / n) to ceil((i + 1) L / n)."""
 
@@ -161,22 +169,39 @@ def pooled(grid: Grid, size: tuple[int, int], reduce: Callable[[list[float]], fl
 
 def affinity(case: Case) -> float:
     total, options = 0.0, case.settings.affinity
+    order_weights = options.order_weights or (1.0,) * len(options.orders)
     for student, teacher, weight in case.pairs():
         images = []
         for own, target, labels in zip(student, teacher, case.labels, strict=True):
-            gaps = []
-            for order in options.orders:
-                moments = [
-                    [moment(net, members(labels, k, size_of(net), options.kernel_size), order) for k in range(K)]
-                    for net in (own, target)
+            gaps, shares = [], []
+            cells = [[members(labels, k, size_of(net), options.kernel_size) for k in range(K)] for net in (own, target)]
+            for order, order_weight in zip(options.orders, order_weights, strict=True):
+                own_moments, targets = (
+                    [moment(net, region, order) for region in regions]
+                    for net, regions in zip((own, target), cells, strict=True)
+                )
+                if options.centred:
+                    own_moments, targets = less_their_mean(own_moments), less_their_mean(targets)
+                least = options.least_cells[min(order, len(options.least_cells)) - 1]
+                present = [
+                    (s, t, len(own_cells))
+                    for s, t, own_cells, other_cells in zip(own_moments, targets, *cells, strict=True)
+                    if s is not None and t is not None and min(len(own_cells), len(other_cells)) >= least
                 ]
-                present = [(s, t) for s, t in zip(*moments, strict=True) if s is not None and t is not None]
-                for s, t in present:
-                    for other_s, other_t in present:
-                        gaps.append((cosine(s, other_s) - cosine(t, other_t)) ** 2)
-            images += [mean(gaps)] if gaps else []
+                for s, t, n in present:
+                    for other_s, other_t, m in present:
+                        share = order_weight * (math.sqrt(n * m) if options.pairs == "size" else 1.0)
+                        gaps.append(share * (cosine(s, other_s) - cosine(t, other_t)) ** 2)
+                        shares.append(share)
+            images += [math.fsum(gaps) / math.fsum(shares)] if gaps else []
         total += weight * (mean(images) if images else 0.0)
     return total
+
+
+def less_their_mean(moments: list[Row | None]) -> list[Row | None]:
+    present = [row for row in moments if row is not None]
+    means = [mean(list(values)) for values in zip(*present, strict=True)]
+    return [None if row is None else [x - m for x, m in zip(row, means, strict=True)] for row in moments]
 
 
 def members(labels: list[list[int]], own_class: int, size: tuple[int, int], kernel_size: int) -> list[int]:
@@ -220,13 +245,26 @@ def energy(features: Map, size: tuple[int, int]) -> Row:
     return flat(bilinear(squares, size))
 
 
-def attention_of(features: Map, size: tuple[int, int]) -> Row:
-    return softmax(energy(features, size))
+def attention_of(features: Map, size: tuple[int, int], form: str = "standardised", t: float = 1.0) -> Row:
+    sums = energy(features, size)
+    if form == "sum":
+        return softmax([value / t for value in sums])
+    if form == "l2":
+        norm = math.sqrt(math.fsum(value**2 for value in sums))
+        return [value / norm for value in sums]
+    centre = mean(sums)
+    deviation = math.sqrt(mean([(value - centre) ** 2 for value in sums]))
+    return softmax([(value - centre) / deviation / t for value in sums])
 
 
 def attention(case: Case) -> float:
+    options = case.settings.attention
+
+    def map_of(net: Map, size: tuple[int, int]) -> Row:
+        return attention_of(net, size, options.map, options.temperature)
+
     return math.fsum(
-        weight * squared_gap(attention_of(own, size_of(target)), attention_of(target, size_of(target))) / IMAGES
+        weight * squared_gap(map_of(own, size_of(target)), map_of(target, size_of(target))) / IMAGES
         for student, teacher, weight in case.pairs()
         for own, target in zip(student, teacher, strict=True)
     )
@@ -265,14 +303,27 @@ def both_logits(case: Case, stride: int) -> Iterator[tuple[Map, Map]]:
 
 
 def kd(case: Case) -> float:
-    t = case.settings.kd.temperature
-    return t**2 * mean(
-        [
-            kl(q, p)
-            for own, target in both_logits(case, case.settings.kd.stride)
-            for p, q in zip(probabilities(own, t), probabilities(target, t), strict=True)
-        ]
-    )
+    options = case.settings.kd
+    t = options.temperature
+    images = []
+    for own, target in both_logits(case, options.stride):
+        nets = [at_cells(net) for net in (own, target)]
+        background = [cell.index(max(cell)) == 0 for cell in nets[1]]
+        if options.standardise:
+            nets = [[standardised(cell) for cell in net] for net in nets]
+        rows = [[softmax([value / t for value in cell]) for cell in net] for net in nets]
+        gaps = [kl(q, p) for p, q in zip(*rows, strict=True)]
+        if options.pixels == "balanced":
+            kinds = [[gap for gap, is_back in zip(gaps, background, strict=True) if is_back == kind] for kind in (0, 1)]
+            images.append(mean([mean(kind) for kind in kinds if kind]))
+        else:
+            images.append(mean(gaps))
+    return t**2 * mean(images)
+
+
+def standardised(values: Row) -> Row:
+    deviation = math.sqrt(mean([(value - mean(values)) ** 2 for value in values]))
+    return [(value - mean(values)) / deviation for value in values]
 
 
 def channel_gap(own: Map, target: Map, t: float) -> float:
@@ -287,7 +338,7 @@ def cwd(case: Case) -> float:
     total = 0.0
     for index, (student, teacher, weight) in enumerate(case.pairs()):
         for own, target in zip(case.convolved(student, f"adapters.{index}.conv.weight"), teacher, strict=True):
-            total += weight * channel_gap(brought(own, size_of(target)), target, t) / IMAGES
+            total += weight * channel_gap(adapted(own, size_of(target)), target, t) / IMAGES
     return total
 
 
@@ -315,8 +366,8 @@ def fitnet(case: Case) -> float:
     total = 0.0
     for index, (student, teacher, weight) in enumerate(case.pairs()):
         for own, target in zip(case.convolved(student, f"adapters.{index}.conv.weight"), teacher, strict=True):
-            adapted = brought(own, size_of(target))
-            gaps = [squared_gap(flat(a), flat(b)) / len(flat(b)) for a, b in zip(adapted, target, strict=True)]
+            brought_own = adapted(own, size_of(target))
+            gaps = [squared_gap(flat(a), flat(b)) / len(flat(b)) for a, b in zip(brought_own, target, strict=True)]
             total += weight * mean(gaps) / IMAGES
     return total
 
@@ -479,9 +530,17 @@ ORACLES = {
 }
 
 OPTIONS: list[tuple[str, dict[str, Any]]] = [
-    ("affinity", {"kernel_size": 3, "orders": [1, 2, 3, 4]}),
+    ("affinity", {"kernel_size": 3, "orders": [1, 2, 3, 4], "least_cells": [1]}),
+    ("affinity", {"kernel_size": 3, "orders": [1, 2, 3], "least_cells": [1, 3, 5], "order_weights": [1.0, 0.25, 3.0]}),
+    ("affinity", {"kernel_size": 1, "orders": [2, 1], "least_cells": [2], "pairs": "size"}),
+    ("affinity", {"kernel_size": 3, "orders": [1, 2], "least_cells": [1], "centred": True}),
     ("attention", {}),
+    ("attention", {"temperature": 0.5}),
+    ("attention", {"map": "l2"}),
+    ("attention", {"map": "sum", "temperature": 2.0}),
     ("kd", {"temperature": 2.0, "stride": 2}),
+    ("kd", {"temperature": 2.0, "pixels": "balanced"}),
+    ("kd", {"temperature": 0.5, "stride": 2, "standardise": True}),
     ("cwd", {"stride": 2}),
     ("cwd", {"on": "features", "temperature": 2.0}),
     ("at", {}),
@@ -548,7 +607,7 @@ class Trial:
         self.settings = with_overrides(StudySettings(), overrides).distill
         channels = [{layer: shape[0] for layer, shape in shapes.items()} for shapes in (STUDENT, TEACHER)]
         torch.manual_seed(0)
-        self.term: Term = TERMS[name](self.settings, TermContext(K, *channels)).double()
+        self.term: Term = TERMS[name](self.settings, TermContext(K, channels[0], channels[1])).double()
         self.oracle = ORACLES[name]
         self.student, self.teacher = (
             {"logits": draw(seed, IMAGES, K, HEIGHT, WIDTH)}

@@ -48,7 +48,8 @@ def term_of(name: str) -> str:
 def only(name: str, **options: Any) -> DistillSettings:
     """Settings where one term, or a variant of one, is on alone."""
     term = term_of(name)
-    overrides = {f"distill.{other}.weight": 0.0 for other in TERMS} | {f"distill.{term}.weight": 1.0}
+    overrides: dict[str, Any] = {f"distill.{other}.weight": 0.0 for other in TERMS} | {f"distill.{term}.weight": 1.0}
+    overrides["distill.layers"] = [["block2", "block3"], ["block3", "block5"]]
     overrides |= {f"distill.{term}.{option}": value for option, value in VARIANTS.get(name, {}).items()}
     overrides |= {f"distill.{path}": value for path, value in options.items()}
     return with_overrides(StudySettings(), overrides).distill

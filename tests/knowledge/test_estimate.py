@@ -15,11 +15,11 @@ from tests.knowledge.conftest import TaughtStudy, extract_here
 
 
 def test_bytes_by_hand() -> None:
-    settings = parse_settings({"scenes": {"height": 288, "width": 800}})
+    settings = parse_settings({"scenes": {"height": 288, "width": 800}, "distill": {"preset": "paper"}})
     sizes = answer_bytes(settings, needs_of(settings.distill), num_classes=37)
     assert len(sizes) == 2 * (3 + 3 + 1)
-    assert sizes["graph/block3/kernel5-max/textbook1"] == 37 * 37 * 4
-    assert sizes["graph/block5/kernel5-max/textbook3/present"] == 37
+    assert sizes["affinity/block3/kernel5-max/textbook1"] == 37 * 37 * 4
+    assert sizes["affinity/block5/kernel5-max/textbook3/cells"] == 37 * 4
     assert sizes["map/block5/softmax"] == 36 * 100 * 2
 
 

@@ -38,7 +38,7 @@ def answer_of(need: Need, scene: int, view: int) -> dict[str, Tensor]:
     rng = np.random.default_rng((scene, view, len(need.key)))
     answer = {need.key: torch.from_numpy(rng.random(SHAPES[need.key]).astype(np.float16)).float()}
     if isinstance(need, GraphNeed):
-        answer[need.present_key] = torch.from_numpy(rng.random(CLASSES) < 0.5)
+        answer[need.cells_key] = torch.from_numpy(rng.random(CLASSES)).float()
     return answer
 
 
@@ -205,7 +205,7 @@ def test_a_wider_spec_adds_files_and_leaves_the_others(storage: Storage) -> None
     assert {name: storage.read_bytes(name) for name in before} == kept
     check_answers(opened(storage, MAP, wider), MAP, wider)
     check_answers(opened(storage, GRAPH, MAP), GRAPH, MAP)
-    with pytest.raises(KnowledgeError, match=r"found no (feature|graph)/block3"):
+    with pytest.raises(KnowledgeError, match=r"found no (feature|affinity)/block3"):
         opened(storage, GRAPH, wider)  # no study asked for these two together
     assert store.missing([GRAPH.key, wider.key]) == {}
     store.finish([GRAPH.key, wider.key])

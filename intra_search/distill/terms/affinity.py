@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 from intra_search.config.distill import DistillSettings
-from intra_search.distill.affinity import affinity_graph, affinity_sum
-from intra_search.distill.moments import region_moments, region_presence
+from intra_search.distill.affinity import affinity_graph, affinity_sum, centred_moments
+from intra_search.distill.moments import enough_cells, region_cells, region_moments
 from intra_search.distill.needs import GraphNeed, RegionForm, answer_of
 from intra_search.distill.term import LayerTerm, TermResult, joined
 from intra_search.networks.output import NetworkOutput
 
 
 class AffinityTerm(LayerTerm):
-    """Sum over layer pairs of `affinity_loss`. A region counts if it is present in the student's and the teacher's map,
-    or always if `absent` says so."""
+    """Sum over layer pairs of `affinity_loss`, weighted as the settings say. A region counts for an order if it has
+    `least_cells` in the student's and the teacher's map, or always if `absent` says so."""
 
     @classmethod
     def needs_of(cls, settings: DistillSettings) -> tuple[GraphNeed, ...]:
@@ -34,11 +34,18 @@ class AffinityTerm(LayerTerm):
                 masks_of_size[size] = _regions(self.settings).masks(labels, self.context.num_classes, size)
             masks = masks_of_size[size]
             needs = _needs(self.settings, teacher_layer)
-            graph_BRKK = affinity_graph(region_moments(features, masks, options.orders, variant=options.variant))
+            moments_BRKC = region_moments(features, masks, options.orders, variant=options.variant)
+            cells_BK = region_cells(masks)
+            if options.centred:
+                moments_BRKC = centred_moments(moments_BRKC, cells_BK, options.orders)
+            graph_BRKK = affinity_graph(moments_BRKC)
             teacher_BRKK = torch.stack([answer_of(answers, need.key) for need in needs], dim=1).to(graph_BRKK.dtype)
-            present_BRK = torch.stack([answer_of(answers, need.present_key) for need in needs], dim=1)
-            present_BRK = self._counted(present_BRK & region_presence(masks, options.orders))
-            total, count = affinity_sum(graph_BRKK, teacher_BRKK, present_BRK)
+            smaller_BK = torch.minimum(cells_BK, answer_of(answers, needs[0].cells_key))
+            present_BRK = self._counted(enough_cells(smaller_BK, options.orders, options.least_cells))
+            sizes_BK = cells_BK if options.pairs == "size" else None
+            total, count = affinity_sum(
+                graph_BRKK, teacher_BRKK, present_BRK, order_weights=options.order_weights, sizes=sizes_BK
+            )
             results.append(TermResult(weight * total.reshape(1), count.reshape(1)))
         return joined(results)
 
@@ -58,4 +65,7 @@ def _regions(settings: DistillSettings) -> RegionForm:
 
 def _needs(settings: DistillSettings, teacher_layer: str) -> tuple[GraphNeed, ...]:
     options = settings.affinity
-    return tuple(GraphNeed(teacher_layer, order, _regions(settings), options.variant) for order in options.orders)
+    return tuple(
+        GraphNeed(teacher_layer, order, _regions(settings), options.variant, options.centred)
+        for order in options.orders
+    )

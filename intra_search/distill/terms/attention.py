@@ -5,23 +5,30 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from intra_search.config.distill import DistillSettings
-from intra_search.distill.attention import attention_gap, attention_map
+from intra_search.distill.attention import attention_gap, map_of_form
 from intra_search.distill.needs import MapNeed, answer_of
 from intra_search.distill.term import LayerTerm, TermResult, joined, per_image
 from intra_search.networks.output import NetworkOutput
 
 
 class AttentionTerm(LayerTerm):
-    """Sum over layer pairs of `attention_loss`. The student's map is resized to the teacher's."""
+    """Sum over layer pairs of `attention_loss`. The student's map is resized to the teacher's; both are
+    of the form `attention.map`."""
 
     @classmethod
     def needs_of(cls, settings: DistillSettings) -> tuple[MapNeed, ...]:
-        return tuple(MapNeed(teacher_layer) for _, teacher_layer, _ in settings.weighted_layers)
+        return tuple(_need(settings, teacher_layer) for _, teacher_layer, _ in settings.weighted_layers)
 
     def forward(self, student: NetworkOutput, answers: Mapping[str, Tensor], labels: Tensor) -> TermResult:
         results = []
         for student_layer, teacher_layer, weight in self.pairs:
-            teacher_map = answer_of(answers, MapNeed(teacher_layer).key)
-            student_map = attention_map(student.features[student_layer], (teacher_map.shape[1], teacher_map.shape[2]))
+            need = _need(self.settings, teacher_layer)
+            teacher_map = answer_of(answers, need.key)
+            size = (teacher_map.shape[1], teacher_map.shape[2])
+            student_map = map_of_form(student.features[student_layer], need.form, need.temperature, size)
             results.append(per_image(attention_gap(student_map, teacher_map), weight))
         return joined(results)
+
+
+def _need(settings: DistillSettings, teacher_layer: str) -> MapNeed:
+    return MapNeed(teacher_layer, settings.attention.map, settings.attention.temperature)

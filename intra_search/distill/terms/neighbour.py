@@ -6,7 +6,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from intra_search.config.distill import DistillSettings
-from intra_search.distill.attention import attention_gap, attention_map
+from intra_search.distill.attention import attention_gap, map_of_form
 from intra_search.distill.needs import MapNeed, answer_of
 from intra_search.distill.term import ConsecutiveLayersTerm, TermResult, joined, per_image
 from intra_search.networks.output import NetworkOutput
@@ -17,14 +17,14 @@ class NeighbourTerm(ConsecutiveLayersTerm):
 
     @classmethod
     def needs_of(cls, settings: DistillSettings) -> tuple[MapNeed, ...]:
-        return tuple(MapNeed(teacher_layer) for _, teacher_layer, _ in settings.weighted_layers)
+        return tuple(MapNeed(teacher_layer, settings.neighbour.map) for _, teacher_layer, _ in settings.weighted_layers)
 
     def forward(self, student: NetworkOutput, answers: Mapping[str, Tensor], labels: Tensor) -> TermResult:
-        results = []
+        results, form = [], self.settings.neighbour.map
         for shallow, deep in pairwise(self.pairs):
             for (student_layer, _, weight), (_, teacher_layer, _) in ((shallow, deep), (deep, shallow)):
-                teacher_map = answer_of(answers, MapNeed(teacher_layer).key)
+                teacher_map = answer_of(answers, MapNeed(teacher_layer, form).key)
                 size = (teacher_map.shape[1], teacher_map.shape[2])
-                student_map = attention_map(student.features[student_layer], size)
+                student_map = map_of_form(student.features[student_layer], form, size=size)
                 results.append(per_image(attention_gap(student_map, teacher_map), weight))
         return joined(results)

@@ -6,7 +6,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from intra_search.config.distill import DistillSettings
-from intra_search.distill.attention import attention_gap, attention_map
+from intra_search.distill.attention import attention_gap, map_of_form
 from intra_search.distill.needs import Need, check_layer
 from intra_search.distill.term import Term, TermContext, TermResult, joined, per_image
 from intra_search.networks.output import NetworkOutput
@@ -27,8 +27,8 @@ class SADTerm(Term):
 
     def forward(self, student: NetworkOutput, answers: Mapping[str, Tensor], labels: Tensor) -> TermResult:
         blocks = [student.features[layer] for layer in self.settings.sad.blocks]
-        results = []
+        results, form = [], self.settings.sad.map
         for shallow, deep in pairwise(blocks):
-            target = attention_map(deep.detach(), (shallow.shape[2], shallow.shape[3]))
-            results.append(per_image(attention_gap(attention_map(shallow), target)))
+            target = map_of_form(deep.detach(), form, size=(shallow.shape[2], shallow.shape[3]))
+            results.append(per_image(attention_gap(map_of_form(shallow, form), target)))
         return joined(results)
