@@ -11,7 +11,7 @@ STUDY ?= studies/demo
 export RAY_USAGE_STATS_ENABLED = 0
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: demo test quick check lint types bench drills evidence curves clean
+.PHONY: demo test quick check lint types bench drills evidence teacher curves clean
 
 demo: $(INSTALLED)  ## draw roads, train a teacher, search students, print the pick
 	$(BIN)/intra-search run search_spaces/quickstart.toml --study $(STUDY)
@@ -37,6 +37,9 @@ drills: $(INSTALLED)  ## kill drivers and workers many times; takes long
 
 bench: $(INSTALLED)  ## ratios to a rival in the same run
 	for file in tests/bench/bench_*.py; do $(BIN)/python $$file || exit 1; done
+
+teacher: $(INSTALLED)  ## train the teacher that comes with the package again, and put it in its place
+	$(BIN)/python launch/shipped_teacher.py
 
 CURVES := tests/evidence/fixed_trainings.py
 

@@ -106,6 +106,8 @@ def status(study: StudyArgument, as_json: JsonOption = False) -> None:
     if found["best"] is not None:
         text = Objectives.of(folder.settings).text(found["best"]["objectives"])
         typer.echo(f"best: trial {found['best']['trial']}, epoch {found['best']['epoch']}, {text}")
+        if (twin := found["best"]["twin"]) is not None:
+            typer.echo(f"its plain twin {twin['value']:.4f}: distillation is worth {twin['gain']:+.4f} here (one seed)")
 
 
 @app.command()

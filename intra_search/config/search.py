@@ -38,6 +38,10 @@ class SearchSettings(Settings):
     startup_trials: int = Field(default=8, ge=1)
     """Trials drawn at random before TPE has a model."""
     halving: HalvingSettings = HalvingSettings()
+    twin: bool = True
+    """When the trials are over, train the pick's plain twin: its settings and its seed without distillation. So the
+    study says what the teacher was worth. Not for a plain pick, nor in a study of one trial, whose cost it would
+    double."""
     max_concurrent: int | None = Field(default=None, ge=1)
     """Trials at a time; none: as many as the cluster holds."""
 

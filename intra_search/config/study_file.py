@@ -16,6 +16,9 @@ from intra_search.errors import SettingError
 
 logger = logging.getLogger(__name__)
 
+SHIPPED = "shipped:"
+"""Begins the name of a checkpoint that comes with the package, which is no path."""
+
 
 class StudyPlan(NamedTuple):
     """What a study file and its overrides ask for."""
@@ -89,7 +92,7 @@ def _resolve_paths(tree: dict[str, Any]) -> None:
         for group in groups:
             node = node.get(group) if isinstance(node, dict) else None
         value = node.get(key) if isinstance(node, dict) else None
-        if isinstance(value, str) and "://" not in value:
+        if isinstance(value, str) and "://" not in value and not value.startswith(SHIPPED):
             node[key] = str(Path(value).expanduser().absolute())
 
 

@@ -29,12 +29,14 @@ class TeacherSettings(Settings):
     network: Literal["pspnet_resnet18", "pspnet_resnet34", "pspnet_resnet50", "pspnet_resnet101"] = "pspnet_resnet101"
     options: PSPNetOptions = PSPNetOptions()
     init: Annotated[str | None, Trait.A_PATH] = None
-    """Checkpoint to start the teacher's training from (path or URI of a checkpoint folder of this tool)."""
+    """Checkpoint to start the teacher's training from (path or URI of a checkpoint folder of this tool, or
+    `shipped:drawn_roads`, which comes with the package)."""
     pretrained: Literal["imagenet"] | None = None
     """Start the backbone from torchvision's ImageNet weights, which it fetches into torch's cache (`TORCH_HOME`)."""
     checkpoint: Annotated[str | None, Trait.A_PATH] = None
-    """A trained teacher's checkpoint; nothing is trained then. A folder of this tool, or a file (`.pth`, `.pth.tar`,
-    `.pt`) with the PSPNet of the authors' code; that one needs `options.layout = "authors"`."""
+    """A trained teacher's checkpoint; nothing is trained then. A folder of this tool, `shipped:drawn_roads`, or a
+    file (`.pth`, `.pth.tar`, `.pt`) with the PSPNet of the authors' code; that one needs `options.layout = "authors"`.
+    """
     allow_weak: Annotated[bool, Trait.CHANGEABLE] = False
     """Go on with a teacher that does not beat the plain student on `val`; the comparison is recorded either way."""
     training: TrainingSettings = TrainingSettings()

@@ -10,6 +10,7 @@ from torch import nn
 from intra_search.errors import CheckpointError
 from intra_search.networks.build import NetworkRecipe
 from intra_search.networks.existence import BRANCH, INNER
+from intra_search.networks.shipped import checkpoint_storage
 from intra_search.store.bundle import read_about, read_bundle, write_bundle
 from intra_search.store.ledger import HistoryRow, checkpoint_epochs, checkpoint_name, generation_folders
 from intra_search.store.storage import Storage
@@ -47,7 +48,8 @@ def load_checkpoint(storage: Storage, path: str) -> Checkpoint:
     where = storage.full_path(path)
     try:
         network = torch.load(io.BytesIO(bundle.files[NETWORK_FILE]), map_location="cpu", weights_only=True)
-        training = torch.load(io.BytesIO(bundle.files[TRAINING_FILE]), map_location="cpu", weights_only=True)
+        packed = bundle.files.get(TRAINING_FILE)  # a shipped network has none
+        training = torch.load(io.BytesIO(packed), map_location="cpu", weights_only=True) if packed is not None else {}
     except KeyError as error:
         raise CheckpointError(where, "must be a checkpoint of a training", f"no {error}", "check the path") from None
     return Checkpoint(network, training, bundle.about)
@@ -67,6 +69,12 @@ def load_newest(storage: Storage, folder: str, generation: int, note: Callable[[
     return None
 
 
+def save_network(storage: Storage, path: str, network: dict[str, Any], about: dict[str, Any]) -> None:
+    """Writes a network alone, its weights in float16: half the bytes, for a checkpoint that others start from."""
+    half = {name: value.half() if value.is_floating_point() else value for name, value in network.items()}
+    write_bundle(storage, path, {NETWORK_FILE: _packed(half)}, {**about, "torch": torch.__version__})
+
+
 def prune_checkpoints(storage: Storage, folder: str, keep_epochs: Iterable[int]) -> None:
     """Deletes checkpoints of other epochs below one folder."""
     for epoch in set(checkpoint_epochs(storage, folder)) - set(keep_epochs):
@@ -80,7 +88,7 @@ def initialise(network: nn.Module, uri: str, setting: str) -> list[str]:
     network may have an existence branch that the other lacks. Raises `CheckpointError` if fewer than half of the
     network's weights, without its branch, fit: then it is another network.
     """
-    found = {_bare(name): value for name, value in load_checkpoint(Storage(uri), "").network.items()}
+    found = {_bare(name): value for name, value in load_checkpoint(checkpoint_storage(uri), "").network.items()}
     own = network.state_dict()
     fitting = {
         name: found[_bare(name)]

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from intra_search.config.objectives import Objectives, value_text
 from intra_search.config.study import StudySettings
-from intra_search.selection.pick import Pick, ranked
+from intra_search.selection.pick import Pick, Twin, ranked
 from intra_search.store.events import (
     Event,
     Note,
@@ -21,6 +21,7 @@ from intra_search.store.events import (
     TrialEvent,
     TrialLaunched,
     TrialReported,
+    TwinEpoch,
 )
 from intra_search.store.ledger import HistoryRow, TrialRecord
 from intra_search.store.study_folder import StudyFolder
@@ -57,6 +58,9 @@ class Terminal:
             case PlainStudentEpoch(row, epochs):
                 score = value_text(row[self._objectives.lead.metric])
                 self._print(f"plain student epoch {row['epoch']}/{epochs}: {score}, {row['seconds']:.1f} s")
+            case TwinEpoch(trial, row, epochs):
+                score = self._objectives.lead.text(row[self._objectives.lead.metric])
+                self._print(f"plain twin of trial {trial}, epoch {row['epoch']}/{epochs}: {score}")
             case ShardStored(stored, total):
                 self._print(f"knowledge: {stored} of {total} shards stored")
             case _:
@@ -148,9 +152,15 @@ def print_pick(console: Console, folder: StudyFolder, chosen: Pick) -> None:
     lines = [f"Pick: trial {record.trial}, epoch {record.best_epoch}, {record.num_parameters or 0:,} parameters"]
     for name, value in record.objectives.items():
         lines.append(f"  {name} {value_text(value)}{_baseline_text(folder)}")
+    lines += [f"  {twin_text(chosen.twin)}"] if chosen.twin else []
     lines.append(f"  {point_text(record.point)}")
     lines.append(f"  checkpoint {chosen.checkpoint}")
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+def twin_text(twin: Twin) -> str:
+    """What distillation was worth, in one line."""
+    return f"its plain twin {value_text(twin.value)}: distillation is worth {twin.gain:+.4f} here (one seed)"
 
 
 def tensorboard_hint(folder: StudyFolder) -> str:

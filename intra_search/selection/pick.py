@@ -4,9 +4,21 @@ from typing import Any, NamedTuple
 
 from intra_search.config.objectives import Objectives
 from intra_search.errors import StudyError
-from intra_search.store.ledger import TrialRecord
-from intra_search.store.study_folder import StudyFolder
+from intra_search.store.ledger import TrialRecord, find_checkpoint
+from intra_search.store.study_folder import StudyFolder, twin_folder
 from intra_search.store.trial_state import TrialState
+
+
+class Twin(NamedTuple):
+    """The pick's plain twin: the same settings and seed, trained without distillation."""
+
+    value: float
+    """The first objective at its best epoch."""
+    epoch: int
+    gain: float
+    """How much better the pick is than its twin, in the first objective: one seed's answer."""
+    checkpoint: str
+    """Path or URI of its best epoch's checkpoint."""
 
 
 class Pick(NamedTuple):
@@ -15,6 +27,8 @@ class Pick(NamedTuple):
     record: TrialRecord
     checkpoint: str
     """Path or URI of the best epoch's checkpoint."""
+    twin: Twin | None = None
+    """None for a plain pick, and until its twin is trained."""
 
     def as_json(self) -> dict[str, Any]:
         """The form of `best --json`."""
@@ -26,7 +40,8 @@ class Pick(NamedTuple):
             "checkpoint": self.checkpoint,
         }
         # With one objective the front is the best trial alone.
-        return {**row, "num_parameters": self.record.num_parameters, "front": [row]}
+        twin = self.twin._asdict() if self.twin else None
+        return {**row, "num_parameters": self.record.num_parameters, "twin": twin, "front": [row]}
 
 
 def ranked(records: list[TrialRecord], objectives: Objectives) -> list[TrialRecord]:
@@ -49,7 +64,20 @@ def _picked(folder: StudyFolder, records: list[TrialRecord], objectives: Objecti
     if not order:
         where = folder.storage.full_path()
         raise StudyError(where, "must have a finished trial to pick", "none", "let the study run on")
-    return Pick(order[0], folder.storage.full_path(order[0].best_checkpoint or ""))
+    record = order[0]
+    return Pick(record, folder.storage.full_path(record.best_checkpoint or ""), _twin(folder, record, objectives))
+
+
+def _twin(folder: StudyFolder, record: TrialRecord, objectives: Objectives) -> Twin | None:
+    stored, lead = folder.twin(record.trial).find(), objectives.lead
+    if stored is None:
+        return None
+    epoch = objectives.best_epoch(stored.history)
+    value, own = lead.value(stored.history[epoch - 1]), record.objectives.get(lead.metric)
+    checkpoint = find_checkpoint(folder.storage, twin_folder(record.trial), epoch)
+    if value is None or own is None or checkpoint is None:
+        return None
+    return Twin(value, epoch, lead.gain(own) - lead.gain(value), folder.storage.full_path(checkpoint))
 
 
 def status(folder: StudyFolder) -> dict[str, Any]:

@@ -69,6 +69,12 @@ class PlainRecord(Artefact):
     device_seconds: float
 
 
+class TwinRecord(PlainRecord):
+    """The plain twin of a trial: the same settings and seed, trained without distillation."""
+
+    trial: int
+
+
 class KnowledgeSpending(Artefact):
     """What this study spent on stored knowledge, which other studies may share."""
 

@@ -34,6 +34,15 @@ class PlainStudentEpoch:
 
 
 @dataclass(frozen=True)
+class TwinEpoch:
+    """The plain twin of the pick has finished an epoch."""
+
+    trial: int
+    row: HistoryRow
+    epochs: int
+
+
+@dataclass(frozen=True)
 class ShardStored:
     """One more shard is stored: the teacher's answers about up to 64 scenes."""
 
@@ -73,7 +82,7 @@ class TrialEnded:
 
 
 TrialEvent = TrialAsked | TrialLaunched | TrialReported | TrialEnded
-Event = Note | TeacherEpoch | PlainStudentEpoch | ShardStored | TrialEvent
+Event = Note | TeacherEpoch | PlainStudentEpoch | TwinEpoch | ShardStored | TrialEvent
 Tell = Callable[[Event], None]
 
 

@@ -22,6 +22,7 @@ from intra_search.store.artefacts import (
     KnowledgeSpending,
     PlainRecord,
     TeacherRecord,
+    TwinRecord,
 )
 from intra_search.store.ledger import Ledger, TrialRecord, now
 from intra_search.store.storage import Storage
@@ -33,6 +34,13 @@ OTHER_RELEASE = "run it with the release that made it, or start a new study"
 
 PLAIN_FOLDER = "plain"
 """Home of the plain student trained for the comparison only."""
+
+TWINS = "twins"
+
+
+def twin_folder(trial: int) -> str:
+    """Home of a trial's plain twin."""
+    return f"{TWINS}/{trial:05d}"
 
 
 class StudyFolder:
@@ -54,6 +62,10 @@ class StudyFolder:
         """That teacher beside the plain student."""
         return ArtefactFile(self.storage, f"{home}/comparison.json", Comparison)
 
+    def twin(self, trial: int) -> ArtefactFile[TwinRecord]:
+        """The plain twin of a trial."""
+        return ArtefactFile(self.storage, f"{twin_folder(trial)}/record.json", TwinRecord)
+
     @property
     def teacher_homes(self) -> list[str]:
         """Homes of the study's teachers; more than one where settings of an unfinished study were changed."""
@@ -64,16 +76,19 @@ class StudyFolder:
         return StudyFolder(self.storage.full_path(name))
 
     def device_seconds(self, records: Iterable[TrialRecord]) -> dict[str, float]:
-        """Device seconds spent so far, by purpose; the plain student of the comparison counts as the teacher's.
+        """Device seconds spent so far, by purpose; the plain student of the comparison counts as the teacher's,
+        plain twins as trials.
 
         `records` are those of all trials.
         """
         teachers = [record for home in self.teacher_homes if (record := self.teacher(home).find())]
         plain, knowledge = self.plain_student.find(), self.knowledge_spending.find()
+        stored = [self.twin(int(name)) for name in self.storage.names(TWINS)]
+        twins = [file.read() for file in stored if file.exists]
         spent = {
             "teacher": sum(record.device_seconds for record in teachers) + (plain.device_seconds if plain else 0.0),
             "knowledge": knowledge.device_seconds if knowledge else 0.0,
-            "trials": sum(record.device_seconds for record in records),
+            "trials": sum(one.device_seconds for one in records) + sum(twin.device_seconds for twin in twins),
         }
         return {purpose: round(float(seconds), 3) for purpose, seconds in spent.items()}
 

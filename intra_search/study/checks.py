@@ -4,10 +4,10 @@ from intra_search.config.study import StudySettings
 from intra_search.errors import CheckpointError, SettingError
 from intra_search.networks.checkpoint import read_checkpoint_about
 from intra_search.networks.released import depth_of, imagenet_state, is_file
+from intra_search.networks.shipped import checkpoint_storage
 from intra_search.scenes.check import check_scenes
 from intra_search.scenes.scene_set import SceneSet, open_scenes
 from intra_search.store.events import Note, Tell
-from intra_search.store.storage import Storage
 from intra_search.study.given_teacher import check_given_teacher, check_released
 from intra_search.training.evaluation import official_scorer
 
@@ -54,7 +54,7 @@ def check_init(settings: StudySettings, train: SceneSet, *, with_teacher: bool) 
             check_released(settings)
         elif uri is not None:
             try:
-                about = read_checkpoint_about(Storage(uri), "")
+                about = read_checkpoint_about(checkpoint_storage(uri), "")
             except CheckpointError as error:
                 raise CheckpointError(f"{setting} = {uri}", error.rule, error.found, error.remedy) from None
             if setting == "teacher.checkpoint":

@@ -1,20 +1,22 @@
 """A teacher that is given as a checkpoint: checked before the study begins, then copied into it and scored here."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
 from intra_search.config.study import StudySettings
+from intra_search.config.teacher import PSPNetOptions
 from intra_search.errors import CheckpointError
 from intra_search.networks.build import NetworkRecipe
 from intra_search.networks.checkpoint import Checkpoint, save_checkpoint
 from intra_search.networks.released import is_file, load_released
+from intra_search.networks.shipped import checkpoint_storage
 from intra_search.scenes.scene_set import open_scenes
 from intra_search.store.artefacts import Teacher, TeacherRecord
 from intra_search.store.bundle import read_bundle, write_bundle
 from intra_search.store.ledger import checkpoint_name
-from intra_search.store.storage import Storage
 from intra_search.study.context import StudyContext
 
 
@@ -40,6 +42,19 @@ def check_given_teacher(settings: StudySettings, about: dict[str, Any], classes:
         found = f"{name} with {len(known)}: {', '.join(known)}"
         where = f"teacher.checkpoint = {settings.teacher.checkpoint}"
         raise CheckpointError(where, rule, found, "train a teacher, or use teacher.init")
+    _check_options(settings, about["network"]["options"])
+
+
+def _check_options(settings: StudySettings, recorded: dict[str, Any]) -> None:
+    """Those that decide the shapes of a teacher's features must be the settings'."""
+    wanted = settings.teacher.options.model_dump(mode="json")
+    found = {**PSPNetOptions().model_dump(mode="json"), **json.loads(json.dumps(recorded))}
+    differing = [name for name in wanted if name != "dropout" and wanted[name] != found[name]]
+    if differing:
+        name = differing[0]
+        rule = f"must have teacher.options.{name} = {wanted[name]}, as the settings say"
+        remedy = ", ".join(f"set teacher.options.{name} = {json.dumps(found[name])}" for name in differing)
+        raise CheckpointError(f"teacher.checkpoint = {settings.teacher.checkpoint}", rule, found[name], remedy)
 
 
 def check_released(settings: StudySettings) -> nn.Module:
@@ -52,7 +67,7 @@ def check_released(settings: StudySettings) -> nn.Module:
 
 
 def _copy_checkpoint(context: StudyContext, home: str, uri: str) -> str:
-    bundle = read_bundle(Storage(uri), "")
+    bundle = read_bundle(checkpoint_storage(uri), "")
     classes = [row.name for row in open_scenes(context.settings.scenes, "train").classes]
     check_given_teacher(context.settings, bundle.about, classes)
     path = f"{home}/{checkpoint_name(int(bundle.about['epoch']))}"

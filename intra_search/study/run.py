@@ -6,12 +6,21 @@ from intra_search.config.study_file import StudyPlan
 from intra_search.errors import StudyError
 from intra_search.knowledge.check import check_terms
 from intra_search.search.conductor import Conductor
-from intra_search.store.events import Event, Note, PlainStudentEpoch, ShardStored, TeacherEpoch, Tell, tell_all
+from intra_search.store.events import (
+    Event,
+    Note,
+    PlainStudentEpoch,
+    ShardStored,
+    TeacherEpoch,
+    Tell,
+    TwinEpoch,
+    tell_all,
+)
 from intra_search.store.lock import study_lock
 from intra_search.store.storage import Storage
 from intra_search.store.study_folder import StudyFolder
 from intra_search.store.trial_state import TrialState
-from intra_search.study import baselines, knowledge, knowledge_mode, plain_student, search, teacher
+from intra_search.study import baselines, knowledge, knowledge_mode, plain_student, search, teacher, twin
 from intra_search.study.checks import check_batches, check_init, checked_scenes
 from intra_search.study.comparison import TeacherComparison
 from intra_search.study.context import StudyContext
@@ -71,16 +80,17 @@ class _Driver:
 
     def run(self, address: str | None) -> None:
         """Connects to the cluster, if anything is missing, and makes it."""
-        if self._conductor.exhausted:
+        if self._conductor.exhausted and not twin.is_missing(self._folder, self._plan):
             self._tell(Note("nothing is missing: all trials are finished"))
             return
         from intra_search.cluster.connect import connected, on_interrupt
 
         with connected(address, self._plan.settings.resources) as cluster:
             on_interrupt(self._conductor.drain, lambda text: self._tell(Note(text)))
-            self._run_steps(
-                StudyContext(self._folder, self._plan, self._generation, self._fingerprint, cluster, self._tell)
-            )
+            context = StudyContext(self._folder, self._plan, self._generation, self._fingerprint, cluster, self._tell)
+            if not self._conductor.exhausted:
+                self._run_steps(context)
+            twin.ensure(context)
 
     def _run_steps(self, context: StudyContext) -> None:
         """The steps of a study, in order."""
@@ -104,7 +114,7 @@ class _Driver:
 
     def _leave_where_stored(self, event: Event) -> None:
         """Leaves after the epoch, or the shard, in which the study was interrupted: it is stored by then."""
-        if isinstance(event, TeacherEpoch | PlainStudentEpoch | ShardStored):
+        if isinstance(event, TeacherEpoch | PlainStudentEpoch | ShardStored | TwinEpoch):
             self._leave_if_interrupted()
 
     def _leave_if_interrupted(self) -> None:

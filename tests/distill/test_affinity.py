@@ -206,7 +206,8 @@ def test_pairs_and_orders_are_weighted_by_hand() -> None:
     present = torch.tensor([[[True, True], [True, False]]])
     sizes = torch.tensor([[1, 4]])
     total, images = affinity_sum(student, teacher, present)
-    assert (total.item(), images.item()) == (pytest.approx((2 * 1 + 2 * 4 + 1) / 5), 1)
+    assert total.item() == pytest.approx((2 * 1 + 2 * 4 + 1) / 5)
+    assert images.item() == 1
     weighted = affinity_sum(student, teacher, present, order_weights=(1.0, 3.0))
     assert weighted[0].item() == pytest.approx((2 * 1 + 2 * 4 + 3 * 1) / (4 + 3))
     by_size = affinity_sum(student, teacher, present, sizes=sizes)
