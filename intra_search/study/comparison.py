@@ -11,6 +11,7 @@ first, with the base settings (`study.plain_student`).
   raise its best.
 * A plain trial trained to the end below the teacher settles it the other way. What is settled stays settled: among
   hundreds of later trials some would pass any teacher by luck.
+* A lead below two points is said, with what to do.
 * A teacher that does not beat predicting background everywhere is refused before it answers anything.
 
 Both sides are the best epoch on `val`, at one seed: a filter for teachers that learned too little, not a measurement.
@@ -28,6 +29,12 @@ from intra_search.store.ledger import HistoryRow, TrialRecord
 from intra_search.store.study_folder import StudyFolder
 from intra_search.store.trial_state import TrialState
 from intra_search.study.plain_student import PlainStudent
+
+SMALL_LEAD = 0.02
+"""Two points of the first objective. A student gains a part of the lead at most, and seeds differ by half as much."""
+BETTER_TEACHER = (
+    "train the teacher longer, on more scenes or wider, or start it from teacher.pretrained or teacher.init"
+)
 
 
 class TeacherComparison:
@@ -121,8 +128,15 @@ class TeacherComparison:
         if better:
             score = self._lead.text(self._teacher.score)
             self._tell(Note(f"the teacher is better than the plain student: {score} beside {text}"))
+            self._say_if_small(self._lead.gain(self._teacher.score or 0.0) - self._lead.gain(plain))
         else:
             self._find_weak(text)
+
+    def _say_if_small(self, lead: float) -> None:
+        if lead < SMALL_LEAD:
+            self._tell(
+                Note(f"the teacher's lead is small, {lead:+.4f}, so expect little of distillation: {BETTER_TEACHER}")
+            )
 
     def _find_weak(self, beside: str) -> None:
         assert self._teacher is not None

@@ -134,5 +134,5 @@ def test_a_balanced_term_pulls_as_hard_as_its_weight_says(name: str, size: Size,
     units of the task's."""
     found = [step for number, step in enumerate(steps(name, size, factor, trained=trained)) if number not in MEASURED]
     assert all(torch.isfinite(step.term).all() for step in found)
-    term, task = (sum(float(part.square().sum()) for part in parts) for parts in zip(*found, strict=True))
+    task, term = (sum(float(part.square().sum()) for part in parts) for parts in zip(*found, strict=True))
     assert 0.5 * WEIGHT <= (term / task) ** 0.5 <= 2 * WEIGHT

@@ -88,6 +88,17 @@ def test_a_better_teacher_is_recorded_when_a_plain_trial_has_ended(start: Start)
     assert driver.notes == [f"the teacher is better than the plain student: {text}"]
 
 
+@pytest.mark.parametrize(("teacher", "said"), [(0.4199, True), (0.4201, False)])
+def test_a_lead_below_two_points_is_said_with_what_to_do(start: Start, teacher: float, said: bool) -> None:
+    driver = start(teacher, [0.2, 0.4, 0.3])
+    driver.run_all()
+    told = [note for note in driver.notes if "lead is small" in note]
+    assert len(told) == said
+    if said:
+        assert "+0.0199" in told[0]
+        assert "train the teacher longer, on more scenes" in told[0]
+
+
 def test_a_weak_teacher_stops_the_search_at_once_and_again(start: Start) -> None:
     """Trial 1 reaches the teacher in its second epoch; trials 2 and 3 are not begun."""
     driver = start(0.5, [0.2, 0.5, 0.3])
