@@ -44,7 +44,6 @@ CANONICAL_PRESET: Recipe = {
     "attention.weight": 0.0,
     "kd.weight": 1.0,
     "kd.temperature": 1.0,
-    "kd.stride": 2,
     "fitnet.weight": 1.0,
     **_from_start_to_end("kd", "fitnet"),
 }
@@ -60,7 +59,6 @@ INTRA_PRESET: Recipe = {
     "attention.weight": 0.0,
     "kd.weight": 1.0,
     "kd.temperature": 1.0,
-    "kd.stride": 2,
     **_from_start_to_end("affinity", "kd"),
 }
 """IntRA-KD's affinity on late layers, with logits."""

@@ -24,9 +24,8 @@ DEFAULTS_OF_2: dict[str, Any] = {
     "distill.layers": [["block2", "block3"], ["block3", "block5"]],
     "distill.affinity.orders": [1, 2, 3],
     "distill.affinity.least_cells": [1, 2],
-    "distill.attention.map": "sum",
-    "distill.neighbour.map": "sum",
-    "distill.sad.map": "sum",
+    **{f"distill.{term}.map": "sum" for term in ("attention", "neighbour", "sad")},
+    **{f"distill.{term}.temperature": 1.0 for term in ("attention", "neighbour", "sad")},
 }
 """What versions 1 and 2 took, or did, where a study file said nothing. Their studies go on with it."""
 

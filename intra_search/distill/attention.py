@@ -22,17 +22,19 @@ def map_of_form(
 ) -> Tensor:
     """The attention map of one form: (B, C, h, w) to (B, h', w'), resized bilinearly to `size`.
 
-    `standardised`: softmax over positions of (e - mean) / (sd temperature), where e is the mean of squares over
-    channels, and mean and sd are those of the image's positions: the same for any number of channels and any scale.
-    `l2`: e divided by its L2 norm over positions (`transfer_map`). `sum`: softmax of the sum of squares divided by the
-    temperature (`attention_map`).
+    `standardised`: softmax over positions of (r - mean) / (sd temperature), where r is the root of the mean of squares
+    over channels, and mean and sd are those of the image's positions: the same for any number of channels and any
+    scale. The root, since squares have a few very large cells, which would take all. `l2`: mean of squares divided by
+    its L2 norm over positions (`transfer_map`). `sum`: softmax of the sum of squares divided by the temperature
+    (`attention_map`).
     """
     if form == "l2":
         return transfer_map(features, size)
     if form == "sum":
         return _softmax(_energy(features, size) * features.shape[1] / temperature)
-    energy_Bhw = _energy(_of_unit_size(full_precision(features)), size)
-    return _softmax(standardised(energy_Bhw.flatten(1), dim=1).view_as(energy_Bhw) / temperature)
+    size_B1hw = torch.linalg.vector_norm(_of_unit_size(full_precision(features)), dim=1, keepdim=True)
+    size_Bhw = resized(size_B1hw, size).squeeze(1)
+    return _softmax(standardised(size_Bhw.flatten(1), dim=1).view_as(size_Bhw) / temperature)
 
 
 def attention_map(features: Tensor, size: tuple[int, int] | None = None) -> Tensor:

@@ -100,10 +100,10 @@ def test_mismatched_sizes_are_named() -> None:
 
 
 def test_standardised_map_by_hand() -> None:
-    """Energies 1, 3 have mean 2 and deviation 1: the softmax of (-1, 1) / T, whatever their scale and offset."""
-    energy = torch.tensor([1.0, 3.0])
+    """Sizes 1, 3 have mean 2 and deviation 1: the softmax of (-1, 1) / T, whatever their scale and offset."""
+    sizes = torch.tensor([1.0, 3.0])
     for scale, offset in ((1.0, 0.0), (1e-12, 0.0), (1e12, 0.0), (1.0, 5.0)):
-        features = (scale * (energy + offset)).sqrt().view(1, 1, 1, 2).expand(1, 7, 1, 2)
+        features = (scale * (sizes + offset)).view(1, 1, 1, 2).expand(1, 7, 1, 2)
         for temperature in (1.0, 0.5):
             found = map_of_form(features, "standardised", temperature)
             expected = torch.softmax(torch.tensor([-1.0, 1.0]) / temperature, dim=0).view(1, 1, 2)
@@ -128,9 +128,9 @@ def test_standardised_maps_of_activations_are_not_one_hot_and_keep_their_shape(c
     weights = torch.randn(channels, 32, generator=generator) * (2 / 32) ** 0.5
     features = torch.relu(torch.einsum("cd,dhw->chw", weights, torch.randn(32, 20, 26, generator=generator)))[None]
     found = map_of_form(factor * features, "standardised")
-    assert found.max() < 0.5
+    assert found.max() < 0.2
     entropy = -(found * found.log()).sum()
-    assert entropy > 0.5 * math.log(found.numel())
+    assert entropy > 0.8 * math.log(found.numel())
     assert_close(found, map_of_form(features, "standardised"), rtol=1e-4, atol=1e-7)
     if channels >= 512 and factor >= 1:
         assert map_of_form(factor * features, "sum").max() > 0.5

@@ -92,7 +92,7 @@ def test_loss_is_the_weighted_sum_of_its_parts() -> None:
 def test_only_what_has_weight_is_built_and_asked_for() -> None:
     student_loss = build(distill__affinity__weight=0.0)
     assert list(student_loss.terms) == ["attention"]
-    assert student_loss.needs() == {MapNeed("block3"), MapNeed("block5")}
+    assert student_loss.needs() == {MapNeed(layer, "standardised", 4.0) for layer in ("block3", "block5")}
     assert list(run(student_loss, output(1), output(2), draw_labels()).parts) == ["ce", "attention"]
 
 

@@ -319,7 +319,9 @@ def test_neighbour_by_hand() -> None:
     student = NetworkOutput(draw(2, 1, K, 1, 2), {"block2": right, "block3": right})
     teacher = NetworkOutput(draw(2, 1, K, 1, 2), {"block2": left, "block3": even})
     labels = torch.zeros(1, 1, 2, dtype=torch.long)
-    assert value(build("neighbour", {"neighbour.map": "sum"}), student, teacher, labels).item() == pytest.approx(5 / 8)
+    assert value(
+        build("neighbour", {"neighbour.map": "sum", "neighbour.temperature": 1.0}), student, teacher, labels
+    ).item() == pytest.approx(5 / 8)
 
 
 def test_sad_by_hand() -> None:
@@ -327,7 +329,9 @@ def test_sad_by_hand() -> None:
     right, even = torch.tensor([[[[0.0, math.sqrt(math.log(3))]]]]), torch.ones(1, 1, 1, 2)
     student = NetworkOutput(draw(2, 1, K, 1, 2), {"block2": right, "block3": even})
     labels = torch.zeros(1, 1, 2, dtype=torch.long)
-    assert value(build("sad", {"sad.map": "sum"}), student, student, labels).item() == pytest.approx(2 / 16)
+    assert value(
+        build("sad", {"sad.map": "sum", "sad.temperature": 1.0}), student, student, labels
+    ).item() == pytest.approx(2 / 16)
 
 
 def test_sad_is_zero_for_equal_attention_and_teaches_the_shallower_block() -> None:
@@ -336,7 +340,7 @@ def test_sad_is_zero_for_equal_attention_and_teaches_the_shallower_block() -> No
     assert value(build("sad"), same, same).item() == pytest.approx(0, abs=1e-12)
     shallow, deep = draw(0, B, 2, H, W).requires_grad_(), draw(1, B, 2, H, W).requires_grad_()
     output = NetworkOutput(draw(2, B, K, H, W), {"block2": shallow, "block3": deep})
-    result = value(build("sad", {"sad.map": "sum"}), output, same)
+    result = value(build("sad", {"sad.map": "sum", "sad.temperature": 1.0}), output, same)
     expected = sum(
         (a - b) ** 2
         for image in range(B)

@@ -245,16 +245,19 @@ def energy(features: Map, size: tuple[int, int]) -> Row:
     return flat(bilinear(squares, size))
 
 
-def attention_of(features: Map, size: tuple[int, int], form: str = "standardised", t: float = 1.0) -> Row:
+def attention_of(features: Map, size: tuple[int, int], form: str = "standardised", t: float = 4.0) -> Row:
     sums = energy(features, size)
     if form == "sum":
         return softmax([value / t for value in sums])
     if form == "l2":
         norm = math.sqrt(math.fsum(value**2 for value in sums))
         return [value / norm for value in sums]
-    centre = mean(sums)
-    deviation = math.sqrt(mean([(value - centre) ** 2 for value in sums]))
-    return softmax([(value - centre) / deviation / t for value in sums])
+    height, width = size_of(features)
+    roots = [
+        [math.sqrt(math.fsum(channel[y][x] ** 2 for channel in features) / len(features)) for x in range(width)]
+        for y in range(height)
+    ]
+    return softmax([value / t for value in standardised(flat(bilinear(roots, size)))])
 
 
 def attention(case: Case) -> float:

@@ -76,7 +76,7 @@ def test_the_pick_is_the_best_finished_one(folder: StudyFolder) -> None:
         "settings": {"distill.affinity.weight": 0.2},
         "checkpoint": folder.storage.full_path("trials/00002/gen-1/checkpoint-000002"),
     }
-    assert chosen.as_json() == {**row, "num_parameters": None, "front": [row]}
+    assert chosen.as_json() == {**row, "num_parameters": None, "twin": None, "front": [row]}
     json.dumps(chosen.as_json())
 
 

@@ -17,14 +17,19 @@ class NeighbourTerm(ConsecutiveLayersTerm):
 
     @classmethod
     def needs_of(cls, settings: DistillSettings) -> tuple[MapNeed, ...]:
-        return tuple(MapNeed(teacher_layer, settings.neighbour.map) for _, teacher_layer, _ in settings.weighted_layers)
+        return tuple(_need(settings, teacher_layer) for _, teacher_layer, _ in settings.weighted_layers)
 
     def forward(self, student: NetworkOutput, answers: Mapping[str, Tensor], labels: Tensor) -> TermResult:
-        results, form = [], self.settings.neighbour.map
+        results = []
         for shallow, deep in pairwise(self.pairs):
             for (student_layer, _, weight), (_, teacher_layer, _) in ((shallow, deep), (deep, shallow)):
-                teacher_map = answer_of(answers, MapNeed(teacher_layer, form).key)
+                need = _need(self.settings, teacher_layer)
+                teacher_map = answer_of(answers, need.key)
                 size = (teacher_map.shape[1], teacher_map.shape[2])
-                student_map = map_of_form(student.features[student_layer], form, size=size)
+                student_map = map_of_form(student.features[student_layer], need.form, need.temperature, size)
                 results.append(per_image(attention_gap(student_map, teacher_map), weight))
         return joined(results)
+
+
+def _need(settings: DistillSettings, teacher_layer: str) -> MapNeed:
+    return MapNeed(teacher_layer, settings.neighbour.map, settings.neighbour.temperature)

@@ -27,8 +27,10 @@ class SADTerm(Term):
 
     def forward(self, student: NetworkOutput, answers: Mapping[str, Tensor], labels: Tensor) -> TermResult:
         blocks = [student.features[layer] for layer in self.settings.sad.blocks]
-        results, form = [], self.settings.sad.map
+        options = self.settings.sad
+        results = []
         for shallow, deep in pairwise(blocks):
-            target = map_of_form(deep.detach(), form, size=(shallow.shape[2], shallow.shape[3]))
-            results.append(per_image(attention_gap(map_of_form(shallow, form), target)))
+            size = (shallow.shape[2], shallow.shape[3])
+            target = map_of_form(deep.detach(), options.map, options.temperature, size)
+            results.append(per_image(attention_gap(map_of_form(shallow, options.map, options.temperature), target)))
         return joined(results)

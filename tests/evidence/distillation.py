@@ -1,0 +1,276 @@
+"""Does distillation pay? Students with and without a teacher, each arm at its own best learning rate.
+
+python tests/evidence/distillation.py [--cases resnet18-48] [--arms plain intra] [--seeds 5] [--processes 2] [--report]
+
+Every training is one line of the ledger (tests/evidence/distillation.jsonl), written when it ends; the same command
+goes on from there, and `--report` prints the tables of docs/distillation.md from the ledger alone. A line holds run,
+score, commit and machine.
+
+The teacher is the shipped one, which saw 3000 other drawn scenes. For each case and arm the learning rate is chosen on
+a seed of its own, among the same rates for all arms; then the seeds of the comparison follow. A seed fixes initial
+weights and data order, alike for all arms, so arms are compared seed by seed: mean, standard deviation, and the mean of
+the paired differences to `plain` with its 95 % interval (Student's t). The score is val/miou of 96 scenes after the
+last epoch: no best epoch is chosen, so no arm gains by chance.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import torch
+from scipy.stats import t as student_t
+
+from intra_search.config.parsing import parse_settings, with_overrides
+from intra_search.config.seeding import derived_seed
+from intra_search.config.study import StudySettings
+from intra_search.distill.loss import needs_of
+from intra_search.distill.workers import ALONE
+from intra_search.knowledge.answering import ShardWriter, plan_extraction
+from intra_search.knowledge.store import Making
+from intra_search.networks.placement import place
+from intra_search.networks.shipped import checkpoint_storage
+from intra_search.scenes.scene_set import open_scenes
+from intra_search.store.bundle import read_bundle, write_bundle
+from intra_search.store.storage import Storage
+from intra_search.training.evaluation import validate
+from intra_search.training.job import TrainingJob
+from intra_search.training.loop import Training
+
+LEDGER = Path(__file__).with_suffix(".jsonl")
+TEACHER = "teacher/shipped"
+TUNING_SEED = 100
+RATES = (2.5e-3, 5e-3, 1e-2)
+TREE: dict[str, Any] = {
+    "scenes": {
+        "classes": "category",
+        "height": 80,
+        "width": 208,
+        "num_val": 96,
+        "num_test": 1,
+        "crop_top": 0.35,
+        "augment": {"colour": 0.2},
+        "views": 2,
+    },
+    "teacher": {
+        "network": "pspnet_resnet18",
+        "options": {"head_channels": 64, "width": 0.45},
+        "training": {"amp": "off"},
+        "checkpoint": "shipped:drawn_roads",
+    },
+    "student": {"resnet18": {"width": 0.125}, "erfnet": {"width": 0.25}},
+    "distill": {"kd": {"stride": 4}},
+    "training": {"batch_size": 4, "optimizer": "adamw", "background_weight": 0.1, "amp": "off"},
+}
+
+
+class Case(NamedTuple):
+    """One student on so many labelled scenes, for so many epochs."""
+
+    network: str
+    scenes: int
+    epochs: int
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        return {
+            "student.network": self.network,
+            "scenes.num_train": self.scenes,
+            "training.epochs": self.epochs,
+        }
+
+
+CASES = {
+    f"{network}-{scenes}-{length}": Case(network, scenes, epochs)
+    for network in ("resnet18", "erfnet")
+    for scenes, length, epochs in (
+        (48, "short", 40),
+        (48, "long", 120),
+        (192, "short", 10),
+        (192, "long", 40),
+        (1000, "short", 4),
+        (1000, "long", 12),
+    )
+}
+ARMS: dict[str, dict[str, Any]] = {
+    "plain": {"distill.enabled": False},
+    "paper": {"distill.preset": "paper"},
+    "canonical": {"distill.preset": "canonical"},
+    "intra": {"distill.preset": "intra"},
+    "affinity alone": {"distill.affinity.weight": 0.3, "distill.attention.weight": 0.0},
+    "IntRA's two terms": {"distill.affinity.weight": 0.3, "distill.attention.weight": 0.3},
+}
+
+
+class Run(NamedTuple):
+    """One training."""
+
+    case: str
+    arm: str
+    rate: float
+    seed: int
+
+
+class Student(Training):
+    """Trains without the validation after each epoch, which would take as long as the training itself."""
+
+    def score(self) -> float:
+        for epoch in range(self.job.training.epochs):
+            self._train_epoch(epoch)
+        settings = self.job.settings
+        scenes = open_scenes(settings.scenes, "val")
+        row = validate(self.network, scenes, settings, place("off", use_gpu=False), ALONE, batch_size=8)
+        return float(row["val/miou"] or 0.0)
+
+
+def settings_of(case: str, arm: str, rate: float) -> StudySettings:
+    base = with_overrides(parse_settings(TREE), {**CASES[case].changes, "training.learning_rate": rate})
+    return with_overrides(base, ARMS[arm])
+
+
+def place_teacher(study: str) -> None:
+    """Copies the shipped teacher into the folder of the runs."""
+    bundle = read_bundle(checkpoint_storage("shipped:drawn_roads"), "")
+    if not Storage(study).exists(TEACHER):
+        write_bundle(Storage(study), TEACHER, bundle.files, bundle.about)
+
+
+def store_answers(study: str, settings: StudySettings) -> str | None:
+    """URI of the answers that an arm asks for; what is there already is kept."""
+    needs = needs_of(settings.distill)
+    if not needs:
+        return None
+    plan = plan_extraction(Storage(study), TEACHER, settings, needs, lambda: Making(1, "off"))
+    writer = ShardWriter(Storage(study), TEACHER, settings, plan.making, use_gpu=False)
+    for task in plan.tasks:
+        writer.write(task)
+    plan.store.finish(plan.keys)
+    return plan.store.storage.uri
+
+
+def score(study: str, knowledge: str | None, run: Run) -> float:
+    """val/miou of one training after its last epoch."""
+    torch.set_num_threads(1)
+    seed = derived_seed(run.seed, run.case)  # the same for every arm
+    folder = "runs/" + "-".join(str(part).replace(" ", "_") for part in run)
+    settings = settings_of(run.case, run.arm, run.rate)
+    return Student(TrainingJob(study, folder, 1, "student", settings, seed, knowledge=knowledge)).score()
+
+
+class Ledger:
+    """Scores by run, one line each."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        self.scores = {Run(*row["run"]): float(row["score"]) for row in rows}
+
+    def add(self, run: Run, value: float) -> None:
+        self.scores[run] = value
+        row = {"run": run, "score": value, "commit": commit(), "torch": torch.__version__, "machine": machine()}
+        with self._path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def best_rate(self, case: str, arm: str) -> float:
+        return max(RATES, key=lambda rate: self.scores[Run(case, arm, rate, TUNING_SEED)])
+
+
+def commit() -> str:
+    found = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=True)
+    return found.stdout.strip()
+
+
+def machine() -> str:
+    isa = os.environ.get("ONEDNN_MAX_CPU_ISA", "all instructions")
+    return f"{platform.machine()}, {os.cpu_count()} cores, {isa}"
+
+
+def train(study: str, ledger: Ledger, runs: Iterable[Run], processes: int) -> None:
+    missing = [run for run in runs if run not in ledger.scores]
+    stores = {
+        key: store_answers(study, settings_of(*key, RATES[0])) for key in {(run.case, run.arm): 0 for run in missing}
+    }
+    with ProcessPoolExecutor(processes) as pool:
+        futures = {pool.submit(score, study, stores[run.case, run.arm], run): run for run in missing}
+        for future in as_completed(futures):
+            run = futures[future]
+            ledger.add(run, future.result())
+            print(f"{run.case}, {run.arm}, rate {run.rate:g}, seed {run.seed}: {ledger.scores[run]:.4f}", flush=True)
+
+
+def interval(differences: Sequence[float]) -> str:
+    """Mean and 95 % interval of paired differences."""
+    count = len(differences)
+    if count < 2:
+        return f"{mean(differences):+.4f}"
+    half = float(student_t.ppf(0.975, count - 1)) * stdev(differences) / count**0.5
+    return f"{mean(differences):+.4f} ± {half:.4f}"
+
+
+def table(ledger: Ledger, case: str) -> list[str]:
+    """Markdown rows of one case: those arms that have a seed of the comparison."""
+    lines = [
+        "| arm | rate | seeds | val/miou | sd | gain over plain (paired, 95 %) | better in |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    by_arm = {arm: {} for arm in ARMS}  # type: dict[str, dict[int, float]]
+    rates: dict[str, float] = {}
+    for run, value in ledger.scores.items():
+        if run.case == case and run.seed != TUNING_SEED:
+            by_arm[run.arm][run.seed] = value
+            rates[run.arm] = run.rate
+    plain = by_arm["plain"]
+    for arm, scores in by_arm.items():
+        if not scores:
+            continue
+        values = list(scores.values())
+        gaps = [value - plain[seed] for seed, value in scores.items() if seed in plain]
+        gain = interval(gaps) if gaps and arm != "plain" else ""
+        wins = f"{sum(gap > 0 for gap in gaps)} of {len(gaps)}" if gain else ""
+        deviation = f"{stdev(values):.4f}" if len(values) > 1 else ""
+        lines.append(f"| {arm} | {rates[arm]:g} | {len(values)} | {mean(values):.4f} | {deviation} | {gain} | {wins} |")
+    return lines
+
+
+def report(ledger: Ledger) -> None:
+    for name, case in CASES.items():
+        rows = table(ledger, name)
+        if len(rows) > 2:
+            steps = case.epochs * case.scenes // TREE["training"]["batch_size"]
+            print(f"\n{name}: {case.scenes} labelled scenes, {case.epochs} epochs = {steps} steps\n")
+            print("\n".join(rows))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ledger", type=Path, default=LEDGER)
+    parser.add_argument("--study", default="studies/distillation", help="folder of the teacher's answers")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--report", action="store_true", help="train nothing, print the tables")
+    options = parser.parse_args()
+    ledger = Ledger(options.ledger)
+    if not options.report:
+        place_teacher(options.study)
+        for case in options.cases:
+            tuning = [Run(case, arm, rate, TUNING_SEED) for arm in options.arms for rate in RATES]
+            train(options.study, ledger, tuning, options.processes)
+            chosen = {arm: ledger.best_rate(case, arm) for arm in options.arms}
+            runs = [Run(case, arm, chosen[arm], seed) for seed in range(options.seeds) for arm in options.arms]
+            train(options.study, ledger, runs, options.processes)
+    report(ledger)
+
+
+if __name__ == "__main__":
+    main()
