@@ -219,7 +219,7 @@ class DistillSettings(Settings):
     """False: plain training, whatever the weights below say."""
     preset: Literal["none", "paper", "canonical", "intra"] = "none"
     """A recipe of `PRESETS`: every setting that it names takes the value there; a contrary one is refused."""
-    layers: tuple[tuple[str, str], ...] = (("penultimate", "penultimate"),)
+    layers: tuple[tuple[str, str], ...] = (("decoder", "block5"),)
     """Pairs (student feature, teacher feature) compared by the terms on features, from shallow to deep."""
     layer_weights: tuple[float, ...] = ()
     """One factor per pair of `layers`; empty: 1 each. A pair of weight 0 is not computed."""

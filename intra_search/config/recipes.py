@@ -36,32 +36,37 @@ the paper divides by 3 n^2. The skewness is read as standardised, the printed de
 of squares, since the preset stands for the paper as recalled; that map is one-hot for any real network's features
 (largest value 1.000, measured), so the recipe harms. The other recipes take better forms."""
 
+LATE_LAYERS = [["decoder", "block5"]]
+"""The student's last feature before its head, the teacher's before its pyramid: of those tried, it teaches most."""
+
 CANONICAL_PRESET: Recipe = {
-    "layers": [["penultimate", "penultimate"]],
+    "layers": LATE_LAYERS,
     "layer_weights": [],
     "balance": "gradient",
     "affinity.weight": 0.0,
     "attention.weight": 0.0,
-    "kd.weight": 1.0,
+    "kd.weight": 0.3,
     "kd.temperature": 1.0,
     "fitnet.weight": 1.0,
     **_from_start_to_end("kd", "fitnet"),
 }
 """Logits and late features, which at equal time are as good as losses made for segmentation ("The Surprising
-Effectiveness of Canonical Knowledge Distillation for Semantic Segmentation", arXiv 2604.25530)."""
+Effectiveness of Canonical Knowledge Distillation for Semantic Segmentation", arXiv 2604.25530). Weights by our own runs
+(docs/distillation.md)."""
 
 INTRA_PRESET: Recipe = {
-    "layers": [["penultimate", "penultimate"]],
+    "layers": LATE_LAYERS,
     "layer_weights": [],
     "balance": "gradient",
     "affinity.weight": 0.1,
     "affinity.orders": [1, 2],
-    "attention.weight": 0.0,
-    "kd.weight": 1.0,
-    "kd.temperature": 1.0,
-    **_from_start_to_end("affinity", "kd"),
+    "attention.weight": 0.1,
+    "attention.map": "standardised",
+    "fitnet.weight": 1.0,
+    **_from_start_to_end("affinity", "attention", "fitnet"),
 }
-"""IntRA-KD's affinity on late layers, with logits."""
+"""IntRA-KD's two terms, well-conditioned and on late layers, beside late features. Weights by our own runs
+(docs/distillation.md)."""
 
 PRESETS: dict[str, Recipe] = {"paper": PAPER_PRESET, "canonical": CANONICAL_PRESET, "intra": INTRA_PRESET}
 """By the name that `distill.preset` takes."""

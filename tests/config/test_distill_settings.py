@@ -51,7 +51,7 @@ def test_weighted_layers_drop_pairs_of_weight_zero() -> None:
     layers = {"distill.layers": [["block2", "block3"], ["block3", "block5"]]}
     settings = with_overrides(StudySettings(), {**layers, "distill.layer_weights": [0.0, 2.0]}).distill
     assert settings.weighted_layers == (("block3", "block5", 2.0),)
-    assert StudySettings().distill.weighted_layers == (("penultimate", "penultimate", 1.0),)
+    assert StudySettings().distill.weighted_layers == (("decoder", "block5", 1.0),)
 
 
 @pytest.mark.parametrize("weights", [[1.0, 2.0], [-1.0]])

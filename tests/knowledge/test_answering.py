@@ -98,7 +98,7 @@ def test_studies_of_one_source_share_and_a_wider_one_adds(taught: TaughtStudy, t
     assert (plan.tasks, plan.making) == ((), Making(1, "off"))
     wider = with_overrides(settings, {"distill.attention.weight": 0.1})
     plan = plan_extraction(copy.storage, copy.teacher, wider, needs_of(wider.distill), lambda: Making(5, "bf16"))
-    assert {need.key for task in plan.tasks for need in task.needs} == {"map/penultimate/standardised-T4"}
+    assert {need.key for task in plan.tasks for need in task.needs} == {"map/block5/standardised-T4"}
     assert extract_here(copy, wider) == first
     after = tree_bytes(first)
     assert {name: after[name] for name in before} == before
