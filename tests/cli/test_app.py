@@ -67,17 +67,30 @@ def test_dry_run_shows_settings_samples_and_size(call: Callable[..., Answer]) ->
     assert answer.code == 0
     assert "[training]\nepochs = 4" in answer.out
     assert answer.out.count("# sample: ") == 5
-    assert "discrete settings x 2 continuous dimensions" in answer.out
-    assert "# trial 0 (fixed): enabled=true, affinity.weight=0.1, orders=[1, 2, 3]" in answer.out
+    assert "discrete settings" in answer.out
+    fixed = (
+        "enabled=true, preset=paper",
+        "enabled=false",
+        "enabled=true, preset=canonical",
+        "enabled=true, preset=intra",
+    )
+    for trial, point in enumerate(fixed):
+        assert f"# trial {trial} (fixed): {point}" in answer.out
 
 
 def test_dry_run_shows_what_stored_knowledge_takes_and_spares(call: Callable[..., Answer]) -> None:
-    answer = call("run", SPACES / "quickstart.toml", "--dry-run", "--set", "student.resnet18.width=0.25")
-    # Per layer 12 x 12 graphs and 12 flags of three orders; maps of 10 x 26 cells in float16. 192 scenes, 2 views.
-    graphs, maps = 2 * 3 * (12 * 12 * 4 + 12), 2 * 10 * 26 * 2
-    assert f"# knowledge: {(graphs + maps) / 1000:.3g} kB per view" in answer.out
-    assert f"(graph {graphs / 1000:.3g} kB, map {maps / 1000:.3g} kB)" in answer.out
-    assert f"{(graphs + maps) * 384 / 1e6:.3g} MB for 2 x 192 views" in answer.out
+    answer = call("run", SPACES / "quickstart.toml", "--dry-run", "--set", "student.resnet18.width=0.1875")
+    # In cells of 10 x 26. Eight graphs of 12 x 12 with 12 counts, in float32: orders 1 and 2 on the space's two teacher
+    # In cells of 10 x 26. Eight graphs of 12 x 12 with 12 counts, float32: orders 1 and 2 on the space's two teacher
+    # of 12 classes at a quarter of 80 x 208. All but graphs in float16; 48 scenes, 2 views.
+    stored = re.search(r"# knowledge: (\S+) kB per view \((.*)\), (\S+) MB for 2 x 48 views", answer.out)
+    assert stored is not None
+    parts: dict[str, str] = dict(re.findall(r"(\w+) (\S+) kB", stored[2]))
+    assert float(parts["feature"]) == pytest.approx((232 + 64) * 10 * 26 * 2 / 1000, rel=0.01)
+    assert float(parts["logits"]) == pytest.approx(12 * 20 * 52 * 2 / 1000, rel=0.01)
+    assert float(parts["affinity"]) == pytest.approx(8 * (12 * 12 * 4 + 12 * 4) / 1000, rel=0.01)
+    assert float(stored[1]) == pytest.approx(sum(float(part) for part in parts.values()), rel=0.01)
+    assert float(stored[3]) == pytest.approx(float(stored[1]) * 96 / 1000, rel=0.01)
     assert "8 trials then students" in answer.out
     assert re.search(r"no trial stopped early, \d\d% of them distilling", answer.out)
     assert "with a live teacher" in answer.out
@@ -86,7 +99,7 @@ def test_dry_run_shows_what_stored_knowledge_takes_and_spares(call: Callable[...
 def test_dry_run_says_when_the_teacher_will_run_live(call: Callable[..., Answer]) -> None:
     file = SPACES / "quickstart.toml"
     answer = call("run", file, "--dry-run", "--set", "knowledge.max_gb=0.001")
-    assert "the teacher will run live: its answers would take 0.00" in answer.out
+    assert "the teacher will run live: its answers would take 0.0" in answer.out
     assert "above knowledge.max_gb = 0.001" in answer.out
     live = ("--set", "knowledge.mode=live")
     assert "the teacher runs live; 8 trials take" in call("run", file, "--dry-run", *live).out
@@ -209,13 +222,16 @@ def test_a_bare_call_is_help_and_its_exit_code_says_so(call: Callable[..., Answe
         (["distill.affinity.kernel_size=4"], ("distill.affinity", "kernel_size must be odd", "4")),
         (
             ["distill.layers=[['block9', 'block3']]"],
-            ("distill.layers", "block9", "student's", "block1, block2, block3"),
+            ("distill.layers", "block9", "student erfnet", "block1, block2, block3"),
         ),
-        (["distill.layers=[['block2', 'layer4']]"], ("distill.layers", "layer4", "teacher's", "block1", "block5")),
+        (
+            ["distill.layers=[['block2', 'layer4']]"],
+            ("distill.layers", "layer4", "teacher pspnet_resnet18", "block1", "block5"),
+        ),
         (["distill.layers=[]"], ("distill.layers", "add a pair")),
         (["distill.sad.weight=1", "distill.sad.blocks=['block1', 'block7']"], ("distill.sad.blocks", "block7")),
         (["distill.dks.weight=1", "distill.dks.blocks=['up']"], ("distill.dks.blocks", "'up'", "block1, block2")),
-        (["distill.fsp.weight=1", "distill.layer_weights=[1.0, 0.0]"], ("distill.layers", "two pairs")),
+        (["distill.fsp.weight=1"], ("distill.layers", "two pairs")),
     ],
 )
 def test_bad_settings_are_refused(
@@ -305,7 +321,7 @@ def test_a_study_of_another_version_is_refused_unchanged(
     call: Callable[..., Answer], stored: Path, tmp_path: Path
 ) -> None:
     file = stored / "study.toml"
-    file.write_text(file.read_text().replace("version = 2", "version = 99"))
+    file.write_text(file.read_text().replace("version = 3", "version = 99"))
     before = tree_bytes(stored)
     check_refusal(call("run", tmp_path / "study.toml", "--study", stored), "version 99")
     check_refusal(call("status", stored), "version 99")

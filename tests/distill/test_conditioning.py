@@ -71,8 +71,10 @@ def pictures(size: Size, seed: int) -> tuple[Tensor, Tensor]:
     coarse = torch.randn(B, size.channels, 4, 4, generator=generator)
     x = nn.functional.interpolate(coarse, (size.height, size.width), mode="bilinear", align_corners=True)
     x = x + 0.3 * torch.randn(x.shape, generator=generator)
-    column = torch.arange(2 * size.width) * 8 // (2 * size.width)
-    classes = torch.randint(0, K, (B, 8), generator=generator)
+    # No more strips than cells in a row: else every cell would lie in every region, and all regions be alike.
+    strips = min(8, size.width)
+    column = torch.arange(2 * size.width) * strips // (2 * size.width)
+    classes = torch.randint(1, K, (B, strips), generator=generator)
     labels = torch.where(column % 2 == 0, 0, classes[:, column]).unsqueeze(1).expand(-1, 2 * size.height, -1)
     shown = nn.functional.interpolate(labels.unsqueeze(1).float(), (size.height, size.width), mode="nearest-exact")
     signs = torch.randn(K, size.channels, generator=generator)
