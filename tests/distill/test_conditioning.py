@@ -33,6 +33,10 @@ class Size(NamedTuple):
 
 SIZES = (Size(8, 100, 200), Size(64, 20, 52), Size(512, 10, 26), Size(2048, 2, 2))
 TERMS_AND_ORDERS = (*TERMS, "affinity 1", "affinity 2", "affinity 3")
+# Regions of two cells have no skewness: it is exactly 0.
+CASES = [
+    (name, size) for name in TERMS_AND_ORDERS for size in SIZES if (name, size.height * size.width) != ("affinity 3", 4)
+]
 
 
 class Layers(nn.Module):
@@ -129,8 +133,9 @@ def steps(name: str, size: Size, factor: float, *, trained: bool) -> Iterator[St
 
 @pytest.mark.parametrize("factor", [0.1, 10.0])
 @pytest.mark.parametrize("trained", [False, True], ids=["initialised", "trained"])
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size.channels}x{size.height}x{size.width}")
-@pytest.mark.parametrize("name", TERMS_AND_ORDERS)
+@pytest.mark.parametrize(
+    ("name", "size"), CASES, ids=[f"{name}-{size.channels}x{size.height}x{size.width}" for name, size in CASES]
+)
 def test_a_balanced_term_pulls_as_hard_as_its_weight_says(name: str, size: Size, trained: bool, factor: float) -> None:
     """Over the steps that measure nothing, the root mean square of its gradient is within half and twice the weight in
     units of the task's."""
