@@ -81,7 +81,7 @@ def test_dry_run_shows_settings_samples_and_size(call: Callable[..., Answer]) ->
 def test_dry_run_shows_what_stored_knowledge_takes_and_spares(call: Callable[..., Answer]) -> None:
     answer = call("run", SPACES / "quickstart.toml", "--dry-run", "--set", "student.resnet18.width=0.1875")
     # In cells of 10 x 26. Eight graphs of 12 x 12 with 12 counts, in float32: orders 1 and 2 on the space's two teacher
-    # layers, the paper's on block3 and order 3 on block5. Features of block5 (232 channels) and penultimate (64). Logits
+    # layers, paper's on block3 and order 3 on block5; features of block5 (232 channels) and penultimate (64), logits
     # of 12 classes at a quarter of 80 x 208. All but graphs in float16; 48 scenes, 2 views.
     stored = re.search(r"# knowledge: (\S+) kB per view \((.*)\), (\S+) MB for 2 x 48 views", answer.out)
     assert stored is not None
