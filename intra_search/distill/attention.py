@@ -15,6 +15,9 @@ from intra_search.distill.unit import full_precision, standardised, unit
 from intra_search.errors import SettingError
 
 MapForm = Literal["standardised", "l2", "sum"]
+LIMIT = 3.0
+"""Deviations from the mean size, in standard deviations, that a standardised map tells apart: of N positions a single
+one can lie sqrt(N - 1) away, and the softmax would put everything on it."""
 
 
 def map_of_form(
@@ -22,11 +25,11 @@ def map_of_form(
 ) -> Tensor:
     """The attention map of one form: (B, C, h, w) to (B, h', w'), resized bilinearly to `size`.
 
-    `standardised`: softmax over positions of (r - mean) / (sd temperature), where r is the root of the mean of squares
-    over channels, and mean and sd are those of the image's positions: the same for any number of channels and any
-    scale. The root, since squares have a few very large cells, which would take all. `l2`: mean of squares divided by
-    its L2 norm over positions (`transfer_map`). `sum`: softmax of the sum of squares divided by the temperature
-    (`attention_map`).
+    `standardised`: softmax over positions of 3 tanh(z / 3) / temperature, z = (r - mean) / sd, where r is the root of
+    the mean of squares over channels, and mean and sd are those of the image's positions: the same for any number of
+    channels and any scale. The root and the tanh, since a few very large cells would take all. `l2`: mean of squares
+    divided by its L2 norm over positions (`transfer_map`). `sum`: softmax of the sum of squares divided by the
+    temperature (`attention_map`).
     """
     if form == "l2":
         return transfer_map(features, size)
@@ -34,7 +37,8 @@ def map_of_form(
         return _softmax(_energy(features, size) * features.shape[1] / temperature)
     size_B1hw = torch.linalg.vector_norm(_of_unit_size(full_precision(features)), dim=1, keepdim=True)
     size_Bhw = resized(size_B1hw, size).squeeze(1)
-    return _softmax(standardised(size_Bhw.flatten(1), dim=1).view_as(size_Bhw) / temperature)
+    deviation_BN = standardised(size_Bhw.flatten(1), dim=1)
+    return _softmax((LIMIT * torch.tanh(deviation_BN / LIMIT)).view_as(size_Bhw) / temperature)
 
 
 def attention_map(features: Tensor, size: tuple[int, int] | None = None) -> Tensor:

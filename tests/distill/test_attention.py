@@ -100,13 +100,13 @@ def test_mismatched_sizes_are_named() -> None:
 
 
 def test_standardised_map_by_hand() -> None:
-    """Sizes 1, 3 have mean 2 and deviation 1: the softmax of (-1, 1) / T, whatever their scale and offset."""
+    """Sizes 1, 3 have mean 2 and deviation 1: the softmax of 3 tanh(1/3) (-1, 1) / T, 3 tanh(1/3) = 0.9645, whatever their scale."""
     sizes = torch.tensor([1.0, 3.0])
     for scale, offset in ((1.0, 0.0), (1e-12, 0.0), (1e12, 0.0), (1.0, 5.0)):
         features = (scale * (sizes + offset)).view(1, 1, 1, 2).expand(1, 7, 1, 2)
         for temperature in (1.0, 0.5):
             found = map_of_form(features, "standardised", temperature)
-            expected = torch.softmax(torch.tensor([-1.0, 1.0]) / temperature, dim=0).view(1, 1, 2)
+            expected = torch.softmax(torch.tensor([-0.96454, 0.96454]) / temperature, dim=0).view(1, 1, 2)
             assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 

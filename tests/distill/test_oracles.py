@@ -257,7 +257,7 @@ def attention_of(features: Map, size: tuple[int, int], form: str = "standardised
         [math.sqrt(math.fsum(channel[y][x] ** 2 for channel in features) / len(features)) for x in range(width)]
         for y in range(height)
     ]
-    return softmax([value / t for value in standardised(flat(bilinear(roots, size)))])
+    return softmax([3 * math.tanh(value / 3) / t for value in standardised(flat(bilinear(roots, size)))])
 
 
 def attention(case: Case) -> float:

@@ -26,7 +26,7 @@ from tests.tiny_study import tiny_settings
 VIEWS = 2
 RECIPE = {"scale": [0.8, 1.5], "rotation": 10.0, "colour": 0.3}
 GRAPHS = {"distill.attention.weight": 0.0, "distill.affinity.weight": 1.0, "distill.affinity.orders": [1, 2, 3]}
-MAPS = {"distill.attention.weight": 1.0, "distill.affinity.weight": 0.0}
+MAPS = {"distill.attention.weight": 0.1, "distill.affinity.weight": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,8 @@ def curves(
     return trained
 
 
-@pytest.mark.parametrize(("terms", "term", "tolerance"), [(GRAPHS, "affinity", 1e-5), (MAPS, "attention", 1e-3)])
+# Maps are stored in half precision, and the difference grows with every step.
+@pytest.mark.parametrize(("terms", "term", "tolerance"), [(GRAPHS, "affinity", 1e-5), (MAPS, "attention", 2e-3)])
 def test_the_curves_are_the_same(curves: Any, terms: dict[str, object], term: str, tolerance: float) -> None:
     read, live = curves(terms, epochs=3)
     for stored_row, live_row in zip(read, live, strict=True):
@@ -94,7 +95,7 @@ def test_the_curves_are_the_same(curves: Any, terms: dict[str, object], term: st
     assert read[-1] != live[-1]  # neither read the other's checkpoints
 
 
-@pytest.mark.parametrize(("terms", "term", "tolerance"), [(GRAPHS, "affinity", 1e-5), (MAPS, "attention", 1e-3)])
+@pytest.mark.parametrize(("terms", "term", "tolerance"), [(GRAPHS, "affinity", 1e-5), (MAPS, "attention", 2e-3)])
 def test_answers_about_the_wrong_view_show(curves: Any, terms: dict[str, object], term: str, tolerance: float) -> None:
     read, live = curves(terms, epochs=1, shift=1)
     assert read[0][f"train/{term}"] != pytest.approx(live[0][f"train/{term}"], rel=5 * tolerance)
