@@ -100,7 +100,7 @@ def test_mismatched_sizes_are_named() -> None:
 
 
 def test_standardised_map_by_hand() -> None:
-    """Sizes 1, 3 have mean 2 and deviation 1: the softmax of 3 tanh(1/3) (-1, 1) / T, 3 tanh(1/3) = 0.9645, whatever their scale."""
+    """Sizes 1, 3 have mean 2 and deviation 1: the softmax of 3 tanh(1/3) (-1, 1) / T, whatever their scale."""
     sizes = torch.tensor([1.0, 3.0])
     for scale, offset in ((1.0, 0.0), (1e-12, 0.0), (1e12, 0.0), (1.0, 5.0)):
         features = (scale * (sizes + offset)).view(1, 1, 1, 2).expand(1, 7, 1, 2)

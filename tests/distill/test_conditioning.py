@@ -33,14 +33,14 @@ class Size(NamedTuple):
     width: int
 
 
-SIZES = (Size(16, 512, 2, 2), Size(16, 64, 20, 52))
-LARGE_SIZES = (Size(4, 8, 100, 200), Size(8, 512, 10, 26), Size(16, 2048, 2, 2))
+SIZES = (Size(32, 512, 2, 2), Size(16, 64, 20, 52))
+LARGE_SIZES = (Size(4, 8, 100, 200), Size(8, 512, 10, 26), Size(32, 2048, 2, 2))
 TERMS_AND_ORDERS = (*TERMS, "affinity 1", "affinity 2", "affinity 3")
 FEATURES = ((False, 10.0), (True, 0.1))
 """Of He's initialisation or trained, and how many times as large."""
 
 
-def cases(sizes: Sequence[Size]) -> Any:
+def cases(sizes: Sequence[Size]) -> pytest.MarkDecorator:
     # Regions of two cells have no skewness: it is exactly 0.
     found = [
         (name, size)

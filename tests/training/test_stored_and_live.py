@@ -82,20 +82,24 @@ def curves(
     return trained
 
 
-# Maps are stored in half precision, and the difference grows with every step.
-@pytest.mark.parametrize(("terms", "term", "tolerance"), [(GRAPHS, "affinity", 1e-5), (MAPS, "attention", 2e-3)])
-def test_the_curves_are_the_same(curves: Any, terms: dict[str, object], term: str, tolerance: float) -> None:
+# Maps are stored in half precision, and the training makes the difference grow.
+@pytest.mark.parametrize(
+    ("terms", "term", "tolerance", "growth"), [(GRAPHS, "affinity", 1e-5, 1), (MAPS, "attention", 1e-3, 5)]
+)
+def test_the_curves_are_the_same(
+    curves: Any, terms: dict[str, object], term: str, tolerance: float, growth: int
+) -> None:
     read, live = curves(terms, epochs=3)
-    for stored_row, live_row in zip(read, live, strict=True):
+    for epoch, (stored_row, live_row) in enumerate(zip(read, live, strict=True)):
         losses = [key for key in live_row if key.startswith("train/")]
         assert {"train/loss", "train/ce", f"train/{term}"} <= set(losses)
         for key in losses:
-            assert stored_row[key] == pytest.approx(live_row[key], rel=tolerance), key
+            assert stored_row[key] == pytest.approx(live_row[key], rel=tolerance * growth**epoch), key
     assert live[0]["train/loss"] != live[-1]["train/loss"]
     assert read[-1] != live[-1]  # neither read the other's checkpoints
 
 
-@pytest.mark.parametrize(("terms", "term", "tolerance"), [(GRAPHS, "affinity", 1e-5), (MAPS, "attention", 2e-3)])
+@pytest.mark.parametrize(("terms", "term", "tolerance"), [(GRAPHS, "affinity", 1e-5), (MAPS, "attention", 1e-3)])
 def test_answers_about_the_wrong_view_show(curves: Any, terms: dict[str, object], term: str, tolerance: float) -> None:
     read, live = curves(terms, epochs=1, shift=1)
     assert read[0][f"train/{term}"] != pytest.approx(live[0][f"train/{term}"], rel=5 * tolerance)
