@@ -37,6 +37,9 @@ class TeacherSettings(Settings):
     """A trained teacher's checkpoint; nothing is trained then. A folder of this tool, `shipped:drawn_roads`, or a
     file (`.pth`, `.pth.tar`, `.pt`) with the PSPNet of the authors' code; that one needs `options.layout = "authors"`.
     """
+    keep_epochs: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Trait.CHANGEABLE, Trait.ADDED_LATER] = ()
+    """Epochs of the teacher's own training whose checkpoints stay beside the best one's. A teacher stopped early often
+    teaches better (Cho and Hariharan 2019): other studies may take them as `teacher.checkpoint`, or search them."""
     allow_weak: Annotated[bool, Trait.CHANGEABLE] = False
     """Go on with a teacher that does not beat the plain student on `val`; the comparison is recorded either way."""
     training: TrainingSettings = TrainingSettings()
@@ -48,4 +51,14 @@ class TeacherSettings(Settings):
             raise BrokenRuleError(
                 f"teacher.{starts[1]}", "the teacher has one origin", " and ".join(starts), "keep one"
             )
+        self._check_kept()
         return self
+
+    def _check_kept(self) -> None:
+        where, last = "teacher.keep_epochs", self.training.epochs
+        if self.keep_epochs and self.checkpoint is not None:
+            raise BrokenRuleError(where, "needs a teacher that is trained here", "teacher.checkpoint", "keep one")
+        late = [epoch for epoch in self.keep_epochs if epoch > last]
+        if late:
+            rule = f"holds epochs of the teacher's training, at most teacher.training.epochs = {last}"
+            raise BrokenRuleError(where, rule, str(late[0]), "remove it, or train longer")

@@ -16,6 +16,7 @@ def ensure(context: StudyContext) -> Teacher:
     home = _home(context.settings, context.fingerprint)
     stored = context.folder.teacher(home).find()
     if stored is not None:
+        _say_kept(context, home)
         return stored.teacher
     is_given = context.settings.teacher.checkpoint is not None
     record = given_teacher.adopt(context, home) if is_given else _trained(context, home)
@@ -23,6 +24,7 @@ def ensure(context: StudyContext) -> Teacher:
     if is_given:
         score = context.objectives.lead.text(record.teacher.score)
         context.note(f"teacher taken from {record.source}: {score} on this study's val")
+    _say_kept(context, home)
     return record.teacher
 
 
@@ -33,6 +35,19 @@ def is_stored(folder: StudyFolder, settings: StudySettings, fingerprint: str) ->
 
 def _home(settings: StudySettings, fingerprint: str) -> str:
     return f"teacher/{teacher_key(settings, fingerprint)}"
+
+
+def _say_kept(context: StudyContext, home: str) -> None:
+    """Where the checkpoints of `teacher.keep_epochs` are, and which were gone before they were asked for."""
+    storage = context.folder.storage
+    found = {epoch: find_checkpoint(storage, home, epoch) for epoch in context.settings.teacher.keep_epochs}
+    kept = [storage.full_path(path) for path in found.values() if path is not None]
+    gone = [str(epoch) for epoch, path in found.items() if path is None]
+    if kept:
+        context.note(f"kept of the teacher's training, each fit for teacher.checkpoint: {', '.join(kept)}")
+    if gone:
+        why = "the teacher was trained past it before it was to be kept"
+        context.note(f"teacher.keep_epochs: no checkpoint of epoch {', '.join(gone)}, since {why}")
 
 
 def _trained(context: StudyContext, home: str) -> TeacherRecord:

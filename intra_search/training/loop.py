@@ -291,4 +291,5 @@ class Training:
         save_checkpoint(self._storage, folder, epoch, Checkpoint(self.network.state_dict(), state, about))
         # The one before the newest stays, in case the newest turns out to be damaged.
         best = Objectives.of(self.job.settings).best_epoch(self.history)
-        prune_checkpoints(self._storage, folder, {epoch, epoch - 1, best})
+        kept = self.job.settings.teacher.keep_epochs if self.job.purpose == "teacher" else ()
+        prune_checkpoints(self._storage, folder, {epoch, epoch - 1, best, *kept})

@@ -97,6 +97,7 @@ OTHER_VALUES: dict[str, Any] = {
     "teacher.init": "/other",
     "teacher.pretrained": "imagenet",
     "teacher.checkpoint": "/other",
+    "teacher.keep_epochs": [1],
     "teacher.training.optimizer": "adamw",
     "teacher.training.schedule_step": "epoch",
     "teacher.training.amp": "off",

@@ -212,3 +212,15 @@ def test_views_and_mode_follow_from_what_is_drawn(scenes: dict[str, Any], views:
     assert (settings.scenes.views, settings.knowledge.mode) == (views, mode)
     again = with_overrides(settings, {"scenes.augment.rotation": 0.0})
     assert (again.scenes.views, again.knowledge.mode) == (views, mode)  # what was resolved stays
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("keep_epochs = [0]", "teacher.keep_epochs"),
+        ("keep_epochs = [2, 5]\n[teacher.training]\nepochs = 4", "at most teacher.training.epochs = 4, found 5"),
+        ('keep_epochs = [2]\ncheckpoint = "/x"', "needs a teacher that is trained here, found teacher.checkpoint"),
+    ],
+)
+def test_epochs_of_the_teacher_that_cannot_be_kept_are_refused(text: str, message: str) -> None:
+    assert message in refused(f"[teacher]\n{text}")

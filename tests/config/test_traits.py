@@ -21,6 +21,7 @@ CHANGEABLE = (
     "scenes.cache",
     "scenes.root",
     "teacher.allow_weak",
+    "teacher.keep_epochs",
     "knowledge.store",
     "knowledge.node_cache_gb",
 )
@@ -66,7 +67,7 @@ def listed(entries: tuple[str, ...]) -> set[str]:
         (Trait.ANSWERED_ONCE, listed(ANSWERED_ONCE)),
         (Trait.A_PATH, set(PATH_SETTINGS)),
         (Trait.OF_A_VIEW, {"seed", *(listed(("scenes.",)) - set(NOT_OF_A_VIEW))}),
-        (Trait.ADDED_LATER, {"teacher.options.width"}),
+        (Trait.ADDED_LATER, {"teacher.options.width", "teacher.keep_epochs"}),
     ],
 )
 def test_traits_say_what_the_lists_said(trait: Trait, expected: set[str]) -> None:

@@ -14,9 +14,11 @@ from intra_search.errors import CheckpointError
 from intra_search.networks.build import NetworkRecipe
 from intra_search.networks.checkpoint import load_network
 from intra_search.scenes.scene_set import open_scenes
+from intra_search.store.ledger import HistoryRow, checkpoint_epochs
 from intra_search.store.storage import Storage
 from intra_search.store.study_folder import StudyFolder
 from intra_search.study import plain_student, teacher
+from intra_search.study.checks import check_init
 from intra_search.study.context import StudyContext
 from intra_search.study.given_teacher import check_released
 from intra_search.study.plain_student import PlainStudent
@@ -128,3 +130,30 @@ def test_no_plain_student_is_trained_where_a_trial_is_one_or_nothing_is_searched
         plan(roads, "teacher.allow_weak=true"),
     ):
         assert plain_student.ensure(context_of(folder, given, Notes())) is None
+
+
+def test_kept_epochs_are_named_and_those_gone_before_they_were_asked_for_too(
+    folder: StudyFolder, roads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epochs = {"teacher.training.epochs": 5}
+
+    def train(job: TrainingJob, **_: object) -> list[HistoryRow]:
+        training = Training(job)
+        while not training.finished:
+            training.run_epoch()
+        return training.history
+
+    monkeypatch.setattr(worker, "train_alone", train)
+    settings, notes = with_overrides(tiny_settings(roads), {**epochs, "teacher.keep_epochs": (1,)}), Notes()
+    home = teacher.ensure(alone(folder, settings, notes)).folder
+    kept = folder.storage.full_path(f"{home}/gen-1/checkpoint-000001")
+    assert notes[-1] == f"kept of the teacher's training, each fit for teacher.checkpoint: {kept}"
+    given = with_overrides(tiny_settings(roads), {"teacher.checkpoint": kept})
+    check_init(given, open_scenes(given.scenes, "train"), with_teacher=True)
+    for epoch in {2, 3} - set(checkpoint_epochs(folder.storage, f"{home}/gen-1")):
+        later, said = with_overrides(settings, {"teacher.keep_epochs": (epoch,)}), Notes()
+        assert teacher.ensure(alone(folder, later, said, generation=2)).folder == home  # not trained again
+        assert said[0].startswith(f"teacher.keep_epochs: no checkpoint of epoch {epoch}, since")
+        break
+    else:
+        pytest.fail("nothing was pruned")

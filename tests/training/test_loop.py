@@ -6,16 +6,17 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from intra_search.config.objectives import Objectives
 from intra_search.config.parsing import with_overrides
 from intra_search.config.study import StudySettings
 from intra_search.errors import CheckpointError, SceneError, SettingError
 from intra_search.networks.checkpoint import load_checkpoint, load_network
-from intra_search.store.ledger import checkpoint_name
+from intra_search.store.ledger import checkpoint_epochs, checkpoint_name
 from intra_search.store.storage import Storage
 from intra_search.training.failures import DivergedError
 from intra_search.training.job import TrainingJob, student_job, teacher_job
 from intra_search.training.loop import Training
-from tests.tiny_study import tiny_settings
+from tests.tiny_study import tiny_settings, tiny_tree
 
 UNTIMED = ("seconds", "train_seconds")
 
@@ -201,3 +202,19 @@ def test_a_compiled_network_trains_as_the_plain_one(roads: Path, tmp_path: Path)
     names = Storage(tmp_path / "compiled").names("trials/00000/gen-1")
     weights = load_checkpoint(Storage(tmp_path / "compiled"), f"trials/00000/gen-1/{names[0]}").network
     assert not any("_orig_mod" in name for name in weights)  # a plain network can load it
+
+
+def test_asked_epochs_of_the_teacher_are_kept_and_a_students_are_pruned_as_ever(roads: Path, tmp_path: Path) -> None:
+    """Always kept are the newest two and the best."""
+    training = {"epochs": 6, "batch_size": 2, "amp": "off"}
+    teacher = {**tiny_tree(roads)["teacher"], "training": training, "keep_epochs": [1, 3]}
+    settings = with_overrides(tiny_settings(roads, teacher=teacher, training=training), {"distill.enabled": False})
+    for made, asked in (
+        (teacher_job(str(tmp_path / "t"), "home", 1, settings), {1, 3}),
+        (job(tmp_path, settings), set()),
+    ):
+        trained = Training(made)
+        while not trained.finished:
+            trained.run_epoch()
+        best = Objectives.of(settings).best_epoch(trained.history)
+        assert set(checkpoint_epochs(Storage(made.study), made.output_folder)) == {5, 6, best} | asked
