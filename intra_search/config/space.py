@@ -81,6 +81,10 @@ class Space:
         """The base settings with this point's values."""
         return with_overrides(self.base, point, "space")
 
+    def values_of(self, path: str) -> list[Any]:
+        """What a setting may be: each value of its choice, or the base setting where it is not searched."""
+        return list(self.domains[path].corners()) if path in self.domains else [self._base_value(path)]
+
     def tables(self) -> dict[str, Any]:
         """The `space` and `points` tables from which `parse_space` makes this space again."""
         domains = {path: domain.model_dump(mode="json") for path, domain in self.domains.items()}
@@ -151,7 +155,9 @@ class Space:
                 remedy = "name one of its settings"
                 raise SpaceError(f"space.{path}", "must be one setting", "a group of settings", remedy)
             traits = traits_of(StudySettings, path)
-            if Trait.ONE_FOR_ALL_TRIALS in traits:
+            if Trait.A_CHOICE_OF_STORED in traits:
+                self._check_stored(path, domain)
+            elif Trait.ONE_FOR_ALL_TRIALS in traits:
                 rule = "must be the same in all trials of a study"
                 if Trait.ANSWERED_ONCE in traits:
                     rule += ", since the teacher's answers about each view are made once"
@@ -177,6 +183,18 @@ class Space:
             if condition == NETWORK and wanted == family_of(path):
                 remedy = f"no setting matches; {path} needs {NETWORK} = {wanted} in the space or beside it"
             raise SpaceError(where, "must hold for some setting of the space", found, remedy)
+
+    def _check_stored(self, path: str, domain: Domain) -> None:
+        """Each value names something stored, and so does the base setting, which counts where `when` does not hold."""
+        where = f"space.{path}"
+        if domain.kind != "choice" or not all(isinstance(value, str) for value in domain.values):
+            found = json.dumps(domain.values) if domain.kind == "choice" else domain.kind
+            remedy = 'use kind = "choice", each value a path, URI or shipped name'
+            raise SpaceError(where, "may be searched only as a choice of what is stored", found, remedy)
+        base = self._base_value(path)
+        if not domain.contains(base):
+            found, remedy = f"{path} = {json.dumps(base)}", f"set {path} to one of the values"
+            raise SpaceError(where, "must hold the base setting", found, remedy)
 
     def _check_corners(self) -> None:
         """Every corner of every domain must be a valid setting, so that no trial fails on it hours later."""

@@ -66,6 +66,7 @@ def parse_study(text: str, where: str, overrides: Iterable[str] = ()) -> StudyPl
     for old, new in moved.items():
         logger.warning("%s: %s is now %s", where, old, ", ".join(new))
     _resolve_paths(tree)
+    _resolve_space_paths(space_tree)
     settings = parse_settings(tree, where)
     space = parse_space(space_tree, settings, where)
     if not space.domains and settings.search.num_trials != 1:
@@ -91,9 +92,32 @@ def _resolve_paths(tree: dict[str, Any]) -> None:
         node: Any = tree
         for group in groups:
             node = node.get(group) if isinstance(node, dict) else None
-        value = node.get(key) if isinstance(node, dict) else None
-        if isinstance(value, str) and "://" not in value and not value.startswith(SHIPPED):
-            node[key] = str(Path(value).expanduser().absolute())
+        if isinstance(node, dict) and key in node:
+            node[key] = _absolute(node[key])
+
+
+def _resolve_space_paths(tree: dict[str, Any]) -> None:
+    """The same for the values and conditions of domains, and for points. What has another form is refused later."""
+    domains, points = tree.get("space"), tree.get("points")
+    domains = domains if isinstance(domains, dict) else {}
+    tables = [domain.get("when") for domain in domains.values() if isinstance(domain, dict)]
+    tables += points if isinstance(points, list) else []
+    for path in paths_with(StudySettings, Trait.A_PATH):
+        searched = domains.get(path)
+        if isinstance(searched, dict) and "values" in searched:
+            searched["values"] = _absolute(searched["values"])
+        for table in tables:
+            if isinstance(table, dict) and path in table:
+                table[path] = _absolute(table[path])
+
+
+def _absolute(value: Any) -> Any:
+    """A local path, or each of a list, made absolute; anything else as it is."""
+    if isinstance(value, list):
+        return [_absolute(one) for one in value]
+    if not isinstance(value, str) or "://" in value or value.startswith(SHIPPED):
+        return value
+    return str(Path(value).expanduser().absolute())
 
 
 def parse_override(text: str) -> tuple[str, Any]:

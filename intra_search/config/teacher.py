@@ -33,10 +33,10 @@ class TeacherSettings(Settings):
     `shipped:drawn_roads`, which comes with the package)."""
     pretrained: Literal["imagenet"] | None = None
     """Start the backbone from torchvision's ImageNet weights, which it fetches into torch's cache (`TORCH_HOME`)."""
-    checkpoint: Annotated[str | None, Trait.A_PATH] = None
+    checkpoint: Annotated[str | None, Trait.A_PATH, Trait.A_CHOICE_OF_STORED] = None
     """A trained teacher's checkpoint; nothing is trained then. A folder of this tool, `shipped:drawn_roads`, or a
     file (`.pth`, `.pth.tar`, `.pt`) with the PSPNet of the authors' code; that one needs `options.layout = "authors"`.
-    """
+    The one teacher's setting that a space may hold: a choice of checkpoints, each compared and answered once."""
     keep_epochs: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Trait.CHANGEABLE, Trait.ADDED_LATER] = ()
     """Epochs of the teacher's own training whose checkpoints stay beside the best one's. A teacher stopped early often
     teaches better (Cho and Hariharan 2019): other studies may take them as `teacher.checkpoint`, or search them."""

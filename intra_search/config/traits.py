@@ -26,6 +26,9 @@ class Trait(Enum):
     epochs would leave the rungs without a common end."""
     ANSWERED_ONCE = "answered once"
     """The teacher's stored answers depend on it, which is why it cannot be searched."""
+    A_CHOICE_OF_STORED = "a choice of stored"
+    """May be searched though it is `ONE_FOR_ALL_TRIALS`: as a choice of which each value names what is stored already,
+    so that each is answered once."""
     A_PATH = "a path"
     """Names a file or folder. A relative path starts where the command is run."""
     OF_A_VIEW = "of a view"

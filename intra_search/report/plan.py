@@ -50,7 +50,8 @@ def _knowledge_lines(plan: StudyPlan) -> list[str]:
     counts = {"num_classes": len(scenes.classes), "num_scenes": len(scenes)}
     bill = estimated_bill(settings, needs, **counts)
     share = distilling_share(plan.space, settings.seed)
-    bill = bill._replace(live_teacher=share * bill.live_teacher)
+    teachers = len(plan.space.values_of("teacher.checkpoint"))
+    bill = bill._replace(extraction=teachers * bill.extraction, live_teacher=share * bill.live_teacher)
     search = settings.search
     students = f"students {_hours(bill.students)}"
     place = f"on this machine's CPU, untrained networks, no trial stopped early, {share:.0%} of them distilling"
@@ -60,9 +61,10 @@ def _knowledge_lines(plan: StudyPlan) -> list[str]:
         )
         return [f"# knowledge: the teacher runs live; {live} ({place})"]
     sizes = answer_bytes(settings, needs, counts["num_classes"])
-    total = sum(sizes.values()) * len(scenes) * settings.scenes.views
-    views = f"{settings.scenes.views} x {len(scenes)} views"
+    total = sum(sizes.values()) * len(scenes) * settings.scenes.views * teachers
+    views = f"{settings.scenes.views} x {len(scenes)} views" + (f" of {teachers} teachers" if teachers > 1 else "")
     uri = settings.knowledge.store
+    counts["num_scenes"] *= teachers
     too_large = excess(settings, needs, **counts, is_local="://" not in (uri or ""))
     lines = [
         f"# knowledge: {_bytes(sum(sizes.values()))} per view ({_shares(sizes)}), {_bytes(total)} for {views}",

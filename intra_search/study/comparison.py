@@ -38,9 +38,13 @@ BETTER_TEACHER = (
 
 
 class TeacherComparison:
-    """Compares the teacher with the plain trials as it is told of their reports; one per driver start."""
+    """Compares one teacher with the plain trials as it is told of their reports; one per teacher and driver start.
 
-    def __init__(self, folder: StudyFolder, plan: StudyPlan, tell: Tell, drain: Callable[[], None]) -> None:
+    `name`: the teacher's checkpoint where the study has several."""
+
+    def __init__(
+        self, folder: StudyFolder, plan: StudyPlan, tell: Tell, drain: Callable[[], None], name: str | None = None
+    ) -> None:
         self._folder = folder
         self._lead = Objectives.of(plan.settings).lead
         self._allowed = plan.settings.teacher.allow_weak
@@ -48,6 +52,7 @@ class TeacherComparison:
         self._space = plan.space
         self._tell = tell
         self._drain = drain
+        self._who = "the teacher" if name is None else f"the teacher {name}"
         self._teacher: Teacher | None = None
         self._weak: str | None = None
         """Text: what the teacher does not beat; None while it beats everything."""
@@ -94,7 +99,7 @@ class TeacherComparison:
         if self._teacher is None or not self.has_stopped or not left:
             return
         found = f"{self._lead.text(self._teacher.score)} beside {self._weak}"
-        rule = "the teacher must be better than the plain student"
+        rule = f"{self._who} must be better than the plain student"
         remedy = "start a new study with a better teacher, or go on with --set teacher.allow_weak=true"
         raise StudyError(self._folder.storage.full_path(self._teacher.folder), rule, found, remedy)
 
@@ -104,8 +109,8 @@ class TeacherComparison:
         left = len(found) < self._num_trials or any(record.state.is_live for record in found)
         self.raise_if_weak(left=left)
         if self._teacher is not None and not self._settled and not left:
-            text = "no trial without distillation was trained to the end, so none was compared with the teacher"
-            self._tell(Note(f"{text} ({self._lead.text(self._teacher.score)})"))
+            text = "no trial without distillation was trained to the end, so none was compared with"
+            self._tell(Note(f"{text} {self._who} ({self._lead.text(self._teacher.score)})"))
 
     def _beats(self, value: float) -> bool:
         assert self._teacher is not None
@@ -127,23 +132,22 @@ class TeacherComparison:
         text = _student_text(trial, epochs, plain)
         if better:
             score = self._lead.text(self._teacher.score)
-            self._tell(Note(f"the teacher is better than the plain student: {score} beside {text}"))
+            self._tell(Note(f"{self._who} is better than the plain student: {score} beside {text}"))
             self._say_if_small(self._lead.gain(self._teacher.score or 0.0) - self._lead.gain(plain))
         else:
             self._find_weak(text)
 
     def _say_if_small(self, lead: float) -> None:
         if lead < SMALL_LEAD:
-            self._tell(
-                Note(f"the teacher's lead is small, {lead:+.4f}, so expect little of distillation: {BETTER_TEACHER}")
-            )
+            text = f"{self._who} has a small lead, {lead:+.4f}, so expect little of distillation: {BETTER_TEACHER}"
+            self._tell(Note(text))
 
     def _find_weak(self, beside: str) -> None:
         assert self._teacher is not None
         self._weak = beside
         end = "going on, as teacher.allow_weak says" if self._allowed else "stopping"
         score = self._lead.text(self._teacher.score)
-        self._tell(Note(f"the teacher is not better than the plain student: {score} beside {beside}; {end}"))
+        self._tell(Note(f"{self._who} is not better than the plain student: {score} beside {beside}; {end}"))
         if not self._allowed:
             self._drain()
 

@@ -5,6 +5,7 @@ from intra_search.store.artefacts import KnowledgeSpending, Teacher
 from intra_search.store.events import ShardStored
 from intra_search.store.storage import Storage
 from intra_search.study.context import StudyContext
+from intra_search.study.teacher import plans
 from intra_search.training.failures import Failure, RestartPolicy, classify, restart_or_raise
 
 
@@ -16,7 +17,10 @@ def ensure(context: StudyContext, teacher: Teacher) -> str | None:
     settings, storage = context.settings, context.folder.storage
     scenes = open_scenes(settings.scenes, "train")
     home = Storage(settings.knowledge.store) if settings.knowledge.store else storage
-    sizes = {"num_classes": len(scenes.classes), "num_scenes": len(scenes)}
+    sizes = {
+        "num_classes": len(scenes.classes),
+        "num_scenes": len(scenes) * len(plans(context.plan)),
+    }  # each teacher's answers
     too_large = excess(settings, context.needs, **sizes, is_local=home.is_local)
     if too_large is not None:
         context.note(f"the teacher runs live in every step: {too_large}")

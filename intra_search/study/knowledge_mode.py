@@ -9,6 +9,7 @@ from intra_search.distill.loss import needs_of
 from intra_search.search.stopping.halving import rungs
 from intra_search.store.artefacts import KnowledgeChoice, KnowledgeChoiceRecord, Teacher
 from intra_search.study.context import StudyContext
+from intra_search.study.teacher import plans
 from intra_search.training.costs import ViewCosts
 
 NUM_SAMPLES = 200
@@ -25,6 +26,8 @@ class Amount(NamedTuple):
     """Trials that distil, estimated from the space."""
     epochs: float
     """Of one trial on average, when halving stops the share that its factor says."""
+    teachers: int = 1
+    """Each answers every view."""
 
 
 def ensure(context: StudyContext, teacher: Teacher) -> Literal["stored", "live"]:
@@ -57,6 +60,7 @@ def _decide(context: StudyContext, teacher: Teacher) -> KnowledgeChoiceRecord:
         views=int(settings.scenes.views),
         trials=distilling_share(space, settings.seed) * settings.search.num_trials,
         epochs=mean_epochs(settings),
+        teachers=len(plans(context.plan)),
     )
     return KnowledgeChoiceRecord(
         choice=choose(costs, amount), seconds_per_view=costs._asdict(), amount=amount._asdict()
@@ -65,7 +69,7 @@ def _decide(context: StudyContext, teacher: Teacher) -> KnowledgeChoiceRecord:
 
 def choose(costs: ViewCosts, amount: Amount) -> KnowledgeChoice:
     """Compares device seconds of the whole search: every view answered once, or the teacher asked in every step."""
-    extraction = costs.extraction * amount.scenes * amount.views
+    extraction = costs.extraction * amount.scenes * amount.views * amount.teachers
     steps = amount.trials * amount.epochs * amount.scenes
     stored, live = extraction + costs.stored_step * steps, costs.live_step * steps
     mode: Literal["stored", "live"] = "stored" if stored < live else "live"

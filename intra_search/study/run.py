@@ -1,6 +1,7 @@
 """One study from scenes to finished trials: every step looks at what is there, does what is missing, and stops."""
 
 import functools
+from dataclasses import replace
 
 from intra_search.config.study_file import StudyPlan
 from intra_search.errors import StudyError
@@ -53,7 +54,8 @@ def run_study(uri: str, plan: StudyPlan, tell: Tell, *, address: str | None, tak
     fingerprint = train.fingerprint
     dumped = settings.model_dump(mode="json")
     folder.check(dumped, fingerprint)
-    check_init(settings, train, with_teacher=not teacher.is_stored(folder, settings, fingerprint))
+    for own in teacher.plans(plan).values():
+        check_init(own.settings, train, with_teacher=not teacher.is_stored(folder, own.settings, fingerprint))
     check_batches(settings, num_scenes=len(train))
     with study_lock(folder.storage, takeover=takeover):
         folder.check(dumped, fingerprint)  # again: another driver may have begun the study since
@@ -74,9 +76,13 @@ class _Driver:
         self._generation = generation
         self._fingerprint = fingerprint
         self._mirrors = [mirror(folder, plan) for mirror in MIRRORS]
-        self._comparison = TeacherComparison(folder, plan, tell, lambda: self._conductor.drain())
-        self._tell = tell_all(*self._mirrors, tell, self._comparison, self._leave_where_stored)
+        self._comparisons: dict[str | None, TeacherComparison] = {}
+        self._tell = tell_all(*self._mirrors, tell, self._compare, self._leave_where_stored)
         self._conductor = Conductor(folder, plan.settings, plan.space, generation, self._tell)
+        self._teachers = teacher.plans(plan, self._conductor.records.values())
+        for name in self._teachers:
+            told = name if len(self._teachers) > 1 else None
+            self._comparisons[name] = TeacherComparison(folder, plan, tell, self._conductor.drain, told)
 
     def run(self, address: str | None) -> None:
         """Connects to the cluster, if anything is missing, and makes it."""
@@ -95,22 +101,35 @@ class _Driver:
     def _run_steps(self, context: StudyContext) -> None:
         """The steps of a study, in order."""
         baselines.ensure(context)
-        taught = teacher.ensure(context) if context.needs else None
-        stored = None
-        if taught is not None:
-            plain = functools.partial(plain_student.ensure, context)
-            self._comparison.begin(taught, self._conductor.records.values(), self._conductor.histories, plain)
-            if knowledge_mode.ensure(context, taught) == "stored":
-                stored = knowledge.ensure(context, taught)
+        taught = self._taught(context) if context.needs else {}
         for mirror in self._mirrors:
             mirror.begin(self._conductor.records.values(), self._conductor.histories)
-        search.ensure(context, self._conductor, taught, stored)
+        search.ensure(context, self._conductor, taught)
         for mirror in self._mirrors:
             mirror.close()
-        self._comparison.finish(self._conductor.records.values())
-        if not self._comparison.has_stopped:
+        for comparison in self._comparisons.values():
+            comparison.finish(self._conductor.records.values())
+        if not any(comparison.has_stopped for comparison in self._comparisons.values()):
             self._leave_if_interrupted()
         self._check_any_success()
+
+    def _taught(self, context: StudyContext) -> dict[str | None, search.Taught]:
+        """Every teacher, compared with the plain student, and its stored answers."""
+        contexts = {name: replace(context, plan=plan) for name, plan in self._teachers.items()}
+        teachers = {name: teacher.ensure(own) for name, own in contexts.items()}
+        plain = functools.partial(plain_student.ensure, context)
+        for name, comparison in self._comparisons.items():
+            comparison.begin(teachers[name], self._conductor.records.values(), self._conductor.histories, plain)
+        # Of one network, all take the same time.
+        is_stored = knowledge_mode.ensure(context, next(iter(teachers.values()))) == "stored"
+        return {
+            name: search.Taught(found, knowledge.ensure(contexts[name], found) if is_stored else None)
+            for name, found in teachers.items()
+        }
+
+    def _compare(self, event: Event) -> None:
+        for comparison in self._comparisons.values():
+            comparison(event)
 
     def _leave_where_stored(self, event: Event) -> None:
         """Leaves after the epoch, or the shard, in which the study was interrupted: it is stored by then."""

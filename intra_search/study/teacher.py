@@ -1,18 +1,36 @@
-"""Step: the study's teacher, trained here or given."""
+"""Step: the study's teacher, trained here or given; several where `teacher.checkpoint` is searched."""
+
+from collections.abc import Iterable
 
 from intra_search.config.fingerprints import teacher_key
+from intra_search.config.parsing import with_overrides
 from intra_search.config.study import StudySettings
+from intra_search.config.study_file import StudyPlan
 from intra_search.errors import CheckpointError
 from intra_search.store.artefacts import Teacher, TeacherRecord
 from intra_search.store.events import TeacherEpoch
-from intra_search.store.ledger import find_checkpoint
+from intra_search.store.ledger import TrialRecord, find_checkpoint
 from intra_search.store.study_folder import StudyFolder
 from intra_search.study import given_teacher
 from intra_search.study.context import StudyContext
 
+CHECKPOINT = "teacher.checkpoint"
+
+
+def plans(plan: StudyPlan, records: Iterable[TrialRecord] = ()) -> dict[str | None, StudyPlan]:
+    """The plan with the settings of each teacher, by its `teacher.checkpoint` (None: trained here).
+
+    Trials that go on keep their teacher, even if the space does not hold it any more.
+    """
+    going_on = [record.point for record in records if record.state.is_live]
+    names = [*plan.space.values_of(CHECKPOINT), *(point[CHECKPOINT] for point in going_on if CHECKPOINT in point)]
+    return {
+        name: plan._replace(settings=with_overrides(plan.settings, {CHECKPOINT: name})) for name in dict.fromkeys(names)
+    }
+
 
 def ensure(context: StudyContext) -> Teacher:
-    """The study's teacher: stored, given, or trained now."""
+    """The teacher of the context's settings: stored, given, or trained now."""
     home = _home(context.settings, context.fingerprint)
     stored = context.folder.teacher(home).find()
     if stored is not None:

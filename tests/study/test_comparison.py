@@ -92,7 +92,7 @@ def test_a_better_teacher_is_recorded_when_a_plain_trial_has_ended(start: Start)
 def test_a_lead_below_two_points_is_said_with_what_to_do(start: Start, teacher: float, said: bool) -> None:
     driver = start(teacher, [0.2, 0.4, 0.3])
     driver.run_all()
-    told = [note for note in driver.notes if "lead is small" in note]
+    told = [note for note in driver.notes if "small lead" in note]
     assert len(told) == said
     if said:
         assert "+0.0199" in told[0]
