@@ -95,7 +95,9 @@ def check_same_grid(features: Tensor, masks: Tensor) -> None:
 
 def _textbook(features: Tensor, masks: Tensor, orders: Sequence[int], *, divisor: str) -> Tensor:
     """Moments of the cells inside the region; those of order r >= 3 are divided by "sd"^r or "variance"^r."""
-    mean_BKC, central, unit_C, varies_BKC, symmetric_BK = central_moments(features, masks, max(*orders, 2))
+    mean_BKC, central, unit_C, varies_BKC, symmetric_BK = central_moments(features, masks, max(orders))
+    if tuple(orders) == (1,):
+        return mean_BKC.unsqueeze(1)
     variance_BKC = torch.where(varies_BKC, central[0], 1)
     divisor_BKC = variance_BKC.sqrt()
     if divisor == "variance":  # (x / unit)^r over (x / unit)^(2 r): the unit does not cancel
@@ -130,10 +132,12 @@ def _of_orders(
 ) -> Tensor:
     """The asked-for orders, (B, R, K, C): mean, spread, and the `higher` central moments (order 3 first) divided by
     divisor^order. 0 where the channel does not vary; odd orders are 0 where it is not skewed."""
-    device = mean_BKC.device
-    exponents = torch.arange(3, 3 + len(higher), device=device).view(-1, 1, 1, 1)
-    moments = torch.cat([torch.stack([mean_BKC, spread_BKC]), higher / divisor_BKC**exponents])
-    orders_R = torch.tensor(orders, device=device)
-    orders_R111 = orders_R.view(-1, 1, 1, 1)
-    given_RBKC = (orders_R111 == 1) | torch.where(orders_R111 % 2 == 1, skewed_BKC, varies_BKC)
-    return torch.where(given_RBKC, moments.index_select(0, orders_R - 1), 0).transpose(0, 1)
+
+    def of_order(order: int) -> Tensor:
+        if order == 1:
+            return mean_BKC
+        if order == 2:
+            return torch.where(varies_BKC, spread_BKC, 0)
+        return torch.where(skewed_BKC if order % 2 == 1 else varies_BKC, higher[order - 3] / divisor_BKC**order, 0)
+
+    return torch.stack([of_order(order) for order in orders], dim=1)

@@ -7,7 +7,8 @@ Stated range, for hard masks on maps where fragments pay (`power_sums`), float32
     |mean|/sd  any     1e4
 
 where the mean is each region's own, and regions may differ. Weights and ragged masks go through matrix products in
-float64 around the channel's mean: there the ratio may be 1e4 for orders up to 3, and 1e2 for orders up to 6.
+float64 around the channel's mean: there the ratio may be 1e4 for orders up to 3, and 1e2 for orders up to 6. So do
+orders 1 and 2 of small maps, alone: there the ratio may be 1e4, too.
 """
 
 import pytest
@@ -17,7 +18,12 @@ from torch.testing import assert_close
 
 from intra_search.distill.fragments import fragments_of
 from intra_search.distill.functional import region_masks, region_moments
-from intra_search.distill.power_sums import _moments_by_products, _moments_of_fragments, central_moments
+from intra_search.distill.power_sums import (
+    VALUES_OF_PRODUCTS,
+    _moments_by_products,
+    _moments_of_fragments,
+    central_moments,
+)
 
 ORDERS = (1, 2, 3, 4, 5, 6)
 IMAGES, CLASSES, CHANNELS, HEIGHT, WIDTH = 2, 5, 3, 40, 64
@@ -83,6 +89,51 @@ def test_domain_of_hard_masks_that_overlap(ratio: float) -> None:
     expected, found = oracle(features, masks), region_moments(features, masks, ORDERS)
     for order in ORDERS:
         assert gap(found, expected, order, 1.0) < 1e-4, order
+
+
+@pytest.mark.parametrize("orders", [(1,), (2,), (1, 2), (2, 1)])
+@pytest.mark.parametrize("ratio", [0.0, 1e2, 1e4])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e4])
+def test_domain_of_orders_1_and_2_alone(orders: tuple[int, ...], ratio: float, scale: float) -> None:
+    """A small map, so these orders go through products although fragments would pay; regions have different means."""
+    masks = coherent_masks()
+    overlap = (masks.sum(dim=1, keepdim=True) > 1).double()
+    masks = masks * (1 - overlap).float()
+    steps = (torch.arange(WIDTH) // 16 % 4 - 1.5).view(1, 1, 1, -1)
+    noise = draw(0, IMAGES, CHANNELS, HEIGHT, WIDTH)
+    features = (scale * (noise + ratio * (1 + steps) * (1 - overlap))).float()
+    expected, found = oracle(features, masks), region_moments(features, masks, orders)
+    for index, order in enumerate(orders):
+        target = expected[:, order - 1]
+        size = target.abs().clamp_min(scale**order)
+        assert ((found[:, index].double() - target).abs() / size).max() < 1e-4, order
+
+
+def test_small_and_large_maps_have_the_same_moments() -> None:
+    """The same map once alone, by products, and once beside so many images that fragments are used."""
+    masks = coherent_masks()
+    features = (draw(0, IMAGES, CHANNELS, HEIGHT, WIDTH) + 0.3).float()
+    many = VALUES_OF_PRODUCTS // features[0].numel() + 1
+    small, large = features.clone().requires_grad_(), features[:1].repeat(many, 1, 1, 1).requires_grad_()
+    assert small.numel() <= VALUES_OF_PRODUCTS < large.numel()
+    alone = region_moments(small, masks, (1, 2))
+    among = region_moments(large, masks[:1].repeat(many, 1, 1, 1), (1, 2))
+    assert_close(among[0], alone[0], rtol=1e-5, atol=1e-6)
+    (own,) = torch.autograd.grad(alone[0].square().sum(), small)
+    (other,) = torch.autograd.grad(among[0].square().sum(), large)
+    assert_close(other[0], own[0], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("orders", [(1,), (1, 2)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_products_have_the_right_gradient_in_the_features_own_layout(
+    orders: tuple[int, ...], layout: torch.memory_format
+) -> None:
+    masks = (draw(1, 2, 3, 4, 5) > 0).double() * draw(2, 2, 3, 4, 5).abs().clamp(0.05, 1)
+    features = draw(0, 2, 4, 4, 5).contiguous(memory_format=layout).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: region_moments(x, masks, orders), (features,))
+    (gradient,) = torch.autograd.grad(region_moments(features, masks, orders).square().sum(), features)
+    assert gradient.is_contiguous(memory_format=layout)
 
 
 @pytest.mark.parametrize(("ratio", "highest"), [(1e2, 6), (1e4, 3)])
