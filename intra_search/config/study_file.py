@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from intra_search.config.parsing import parse_settings, set_path, with_overrides
+from intra_search.config.scenes import DRAWN, unlabelled_entry
 from intra_search.config.space import Space, parse_space
 from intra_search.config.study import StudySettings
 from intra_search.config.traits import Trait, paths_with
@@ -92,8 +93,23 @@ def _resolve_paths(tree: dict[str, Any]) -> None:
         for group in groups:
             node = node.get(group) if isinstance(node, dict) else None
         value = node.get(key) if isinstance(node, dict) else None
-        if isinstance(value, str) and "://" not in value and not value.startswith(SHIPPED):
-            node[key] = str(Path(value).expanduser().absolute())
+        if isinstance(value, str):
+            node[key] = _absolute(value)
+        elif isinstance(value, list):
+            node[key] = [_absolute_entry(entry) if isinstance(entry, str) else entry for entry in value]
+
+
+def _absolute(path: str) -> str:
+    is_local = path and "://" not in path and not path.startswith(SHIPPED)
+    return str(Path(path).expanduser().absolute()) if is_local else path
+
+
+def _absolute_entry(entry: str) -> str:
+    """An entry of `scenes.unlabelled`, which may begin with a reader's name."""
+    reader, rest = unlabelled_entry(entry)
+    if reader is None:
+        return _absolute(entry)
+    return entry if reader == DRAWN else f"{reader}:{_absolute(rest)}"
 
 
 def parse_override(text: str) -> tuple[str, Any]:
