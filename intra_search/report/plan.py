@@ -33,21 +33,24 @@ def print_plan(console: Console, plan: StudyPlan) -> None:
 
 def _knowledge_lines(plan: StudyPlan) -> list[str]:
     """Size and time of stored knowledge beside a live teacher; the reason where they cannot be estimated."""
-    from intra_search.knowledge.spec import needs_of_space
+    from intra_search.knowledge.spec import needs_of_space, needs_without_labels_of_space
     from intra_search.scenes.scene_set import open_scenes
+    from intra_search.scenes.unlabelled_set import open_unlabelled
 
     settings = plan.settings
     needs = needs_of_space(plan.space)
-    if not needs:
+    if not needs and not needs_without_labels_of_space(plan.space):
         return ["# knowledge: no setting asks the teacher"]
     try:
-        scenes = open_scenes(settings.scenes, "train")
+        scenes, frames = open_scenes(settings.scenes, "train"), open_unlabelled(settings.scenes)
     except IntraSearchError as error:
         return [f"# knowledge: not estimated without the data set: {error}"]
-    from intra_search.knowledge.estimate import answer_bytes, estimated_bill, excess
+    from intra_search.knowledge.estimate import answer_bytes, estimated_bill, excess, total_bytes
     from intra_search.study.knowledge_mode import distilling_share
 
     counts = {"num_classes": len(scenes.classes), "num_scenes": len(scenes)}
+    if frames is not None and needs_without_labels_of_space(plan.space):
+        counts["num_unlabelled"] = len(frames)
     bill = estimated_bill(settings, needs, **counts)
     share = distilling_share(plan.space, settings.seed)
     bill = bill._replace(live_teacher=share * bill.live_teacher)
@@ -60,8 +63,9 @@ def _knowledge_lines(plan: StudyPlan) -> list[str]:
         )
         return [f"# knowledge: the teacher runs live; {live} ({place})"]
     sizes = answer_bytes(settings, needs, counts["num_classes"])
-    total = sum(sizes.values()) * len(scenes) * settings.scenes.views
-    views = f"{settings.scenes.views} x {len(scenes)} views"
+    total = total_bytes(settings, needs, **counts)
+    others = f" and {counts['num_unlabelled']} frames without labels" if "num_unlabelled" in counts else ""
+    views = f"{settings.scenes.views} x {len(scenes)} views{others}"
     uri = settings.knowledge.store
     too_large = excess(settings, needs, **counts, is_local="://" not in (uri or ""))
     lines = [
