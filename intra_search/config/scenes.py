@@ -8,6 +8,8 @@ from intra_search.config.base import BrokenRuleError, Settings
 from intra_search.config.traits import Trait
 
 Fraction = float
+DRAWN = "synthetic"
+_READERS = ("apolloscape", "culane", "llamas", "folder", DRAWN)
 
 
 class AugmentSettings(Settings):
@@ -29,6 +31,12 @@ class AugmentSettings(Settings):
             rule, remedy = "must hold 0.25 <= low <= high <= 4", "correct the range"
             raise BrokenRuleError("scenes.augment.scale", rule, [low, high], remedy)
         return self
+
+
+def unlabelled_entry(text: str) -> tuple[str | None, str]:
+    """Reader and folder (drawn scenes: their number) of an entry of `scenes.unlabelled`; no reader: a plain folder."""
+    reader, colon, rest = text.partition(":")
+    return (reader, rest) if colon and reader in _READERS else (None, text)
 
 
 class ScenesSettings(Settings):
@@ -73,8 +81,20 @@ class ScenesSettings(Settings):
     """Keep decoded, resized scenes on each machine's disk, mapped by all its workers (height * width * 4 bytes each);
     `INTRA_SEARCH_CACHE` says where, `INTRA_SEARCH_CACHE_GB` (64) how much at most."""
 
+    unlabelled: Annotated[tuple[str, ...], Trait.A_PATH, Trait.LOCAL, Trait.ADDED_LATER] = ()
+    """Frames without labels, on which the terms compare the student with the teacher (docs/knowledge.md). Each entry is
+    a folder of images, searched with all folders below it; `dataset:folder`, the train frames of a data set, whose
+    labels are not read (`culane:/data/culane`); or `synthetic:1000`, so many other drawn scenes."""
+    unlabelled_share: Annotated[Fraction, Trait.ADDED_LATER] = Field(default=0.5, gt=0, lt=1)
+    """Share of each batch that comes from `unlabelled`, rounded to whole frames. An epoch is each labelled scene once,
+    so a share of a half doubles an epoch's steps."""
+    pseudo_labels: Annotated[Fraction | None, Trait.ADDED_LATER] = Field(default=None, gt=0, le=1)
+    """Also train the cross-entropy on frames without labels, on the teacher's classes where its largest probability is
+    at least this; none: only the terms count there. The rival of terms on such frames."""
+
     @model_validator(mode="after")
     def _check(self) -> Self:
+        self._check_unlabelled()
         if self.crop_top != "paper" and not 0 <= self.crop_top < 1:
             remedy = "give a share of the rows"
             raise BrokenRuleError("scenes.crop_top", "must be 'paper' or in [0, 1)", self.crop_top, remedy)
@@ -85,3 +105,16 @@ class ScenesSettings(Settings):
             rule = f"must name the folder of the {self.dataset} data set"
             raise BrokenRuleError("scenes.root", rule, "none", "add --set scenes.root=DIR")
         return self
+
+    def _check_unlabelled(self) -> None:
+        for place, entry in enumerate(self.unlabelled):
+            reader, rest = unlabelled_entry(entry)
+            if not rest or (reader == DRAWN and not (rest.isdecimal() and int(rest) > 0)):
+                rule, remedy = "must name folders, dataset:folder or synthetic:NUMBER", "correct the entry"
+                raise BrokenRuleError("scenes.unlabelled", rule, repr(entry), remedy)
+            if entry in self.unlabelled[:place]:
+                rule, remedy = "must name each source of frames once", "remove one"
+                raise BrokenRuleError("scenes.unlabelled", rule, repr(entry), remedy)
+        if self.pseudo_labels is not None and not self.unlabelled:
+            rule, remedy = "labels the frames of scenes.unlabelled", "name folders there, or remove it"
+            raise BrokenRuleError("scenes.pseudo_labels", rule, f"{self.pseudo_labels:g} and no such frames", remedy)

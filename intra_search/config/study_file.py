@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from intra_search.config.parsing import parse_settings, set_path, with_overrides
+from intra_search.config.scenes import DRAWN, unlabelled_entry
 from intra_search.config.space import Space, parse_space
 from intra_search.config.study import StudySettings
 from intra_search.config.traits import Trait, paths_with
@@ -115,9 +116,13 @@ def _absolute(value: Any) -> Any:
     """A local path, or each of a list, made absolute; anything else as it is."""
     if isinstance(value, list):
         return [_absolute(one) for one in value]
-    if not isinstance(value, str) or "://" in value or value.startswith(SHIPPED):
+    if not isinstance(value, str) or not value or "://" in value or value.startswith(SHIPPED):
         return value
-    return str(Path(value).expanduser().absolute())
+    reader, path = unlabelled_entry(value)  # entries of scenes.unlabelled may begin with a reader's name
+    if reader == DRAWN or not path:
+        return value
+    path = str(Path(path).expanduser().absolute())
+    return path if reader is None else f"{reader}:{path}"
 
 
 def parse_override(text: str) -> tuple[str, Any]:

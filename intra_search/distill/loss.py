@@ -115,6 +115,7 @@ class StudentLoss(nn.Module):
         *,
         progress: float = 0.0,
         existence: Tensor | None = None,
+        regions: Tensor | None = None,
     ) -> StudentLossResult:
         """Loss of one step.
 
@@ -125,7 +126,9 @@ class StudentLoss(nn.Module):
             workers: the processes that share the batch. `all_reduce` is called once, once more in steps that measure
                 gradients, and by terms that compare images of the batch with each other.
             progress: share of the training that is done, 0 to 1, for weights that change over time.
-            existence: (B, L) flags of lanes; needed by networks with an existence branch.
+            existence: (B, L) flags of lanes, -1 where not known; needed by networks with an existence branch.
+            regions: (B, H, W) integers that the terms take as labels: the teacher's classes for frames without labels;
+                none: the labels.
         """
         results = {"ce": cross_entropy(student.logits, labels, self.class_weights)}
         if EXISTENCE in student.features:
@@ -137,7 +140,7 @@ class StudentLoss(nn.Module):
             if isinstance(term, RelationTerm):
                 results[name] = term.related(student, answers, workers)
             else:
-                results[name] = term(student, answers, labels)
+                results[name] = term(student, answers, labels if regions is None else regions)
         values = _shares(results, workers)
         weights = self._weights(values, student, workers, progress)
         # The factor undoes DDP's division of the summed gradients by the number of workers.

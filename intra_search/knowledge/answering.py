@@ -10,6 +10,7 @@ from torch import Tensor
 
 from intra_search.config.study import StudySettings
 from intra_search.distill.needs import Need, StoredForm, belongs_to, teacher_answers
+from intra_search.distill.unlabelled import teacher_regions
 from intra_search.knowledge.shards import write_shard
 from intra_search.knowledge.source import Source, source_of
 from intra_search.knowledge.store import KnowledgeStore, Making, part_of, shard_about, shard_name
@@ -17,6 +18,7 @@ from intra_search.networks.checkpoint import load_network
 from intra_search.networks.input import normalise
 from intra_search.networks.placement import place
 from intra_search.scenes.scene_set import SceneSet, open_scenes
+from intra_search.scenes.unlabelled_set import UnlabelledScenes, open_unlabelled
 from intra_search.scenes.views import View
 from intra_search.store.storage import Storage
 
@@ -34,6 +36,8 @@ class ShardTask(NamedTuple):
     source: Source
     shard: int
     needs: frozenset[Need]
+    unlabelled: bool = False
+    """Whether it is about frames without labels."""
 
 
 class Extraction(NamedTuple):
@@ -46,17 +50,24 @@ class Extraction(NamedTuple):
 
 
 def plan_extraction(
-    storage: Storage, teacher: str, settings: StudySettings, needs: frozenset[Need], making: Callable[[], Making]
+    storage: Storage,
+    teacher: str,
+    settings: StudySettings,
+    needs: frozenset[Need],
+    making: Callable[[], Making],
+    *,
+    unlabelled: bool = False,
 ) -> Extraction:
     """Opens or creates the store for this study's source and lists what is missing in it.
 
     Args:
         storage: the study's storage; `teacher` is the path of a checkpoint in it.
         making: called for a new store only; an existing one has recorded how it is made.
+        unlabelled: the answers are about the frames without labels; these have a store of their own.
 
     Raises `KnowledgeError` for a folder that holds something else, or a truncated file.
     """
-    source = source_of(storage, teacher, settings, open_scenes(settings.scenes, "train"))
+    source = source_of(storage, teacher, settings, _scenes(settings, unlabelled))
     shared = settings.knowledge.store
     home = Storage(shared).full_path(source.folder) if shared else storage.full_path(f"knowledge/{source.folder}")
     store = KnowledgeStore(Storage(home), source)
@@ -65,7 +76,7 @@ def plan_extraction(
     for keys in sorted(set(missing.values())):
         store.announce(keys)
     wanted = {shard: frozenset(need for need in needs if need.key in keys) for shard, keys in missing.items()}
-    tasks = tuple(ShardTask(store.storage.uri, source, shard, part) for shard, part in wanted.items())
+    tasks = tuple(ShardTask(store.storage.uri, source, shard, part, unlabelled) for shard, part in wanted.items())
     return Extraction(store, tuple(sorted(need.key for need in needs)), made, tasks)
 
 
@@ -82,7 +93,8 @@ class ShardWriter:
         self._drawers = making.threads if use_gpu else 1
         network, _ = load_network(storage, teacher)
         self._network = self._place.network(network)
-        self._scenes: SceneSet = open_scenes(settings.scenes, "train")
+        self._num_classes = len(open_scenes(settings.scenes, "train").classes)
+        self._opened = functools.cache(functools.partial(_scenes, settings))
 
     def write(self, task: ShardTask) -> None:
         """Writes one shard, unless it exists by now. Sets the number of torch's threads for this process."""
@@ -91,34 +103,41 @@ class ShardWriter:
         if storage.exists(name):
             return
         torch.set_num_threads(self._threads)
-        batches = (self._answers(views, task.needs) for views in self._drawn(task.source, task.shard))
+        batches = (self._answers(views, task) for views in self._drawn(task))
         forms = functools.partial(stored_forms, task.needs)
         with storage.writing(name) as file:
             write_shard(file, batches, forms, shard_about(task.source.hashes, name))
 
-    def _drawn(self, source: Source, shard: int) -> Iterator[list[View]]:
+    def _drawn(self, task: ShardTask) -> Iterator[list[View]]:
         """Batches of views in row order; threads prepare the next ones meanwhile."""
-        rows = [(scene, view) for scene in source.scenes_of(shard) for view in range(source.num_views)]
+        scenes, seed = self._opened(task.unlabelled), self._settings.seed
+        views = range(task.source.num_views)
+        rows = [(scene, view, seed) for scene in task.source.scenes_of(task.shard) for view in views]
         with ThreadPoolExecutor(self._drawers) as pool:
             ahead: list[list[Future[View]]] = []
             for at in range(0, len(rows), BATCH_SIZE):
-                ahead.append([pool.submit(self._view, *row) for row in rows[at : at + BATCH_SIZE]])
+                ahead.append([pool.submit(scenes.view, *row) for row in rows[at : at + BATCH_SIZE]])
                 if len(ahead) > BATCHES_AHEAD:
                     yield [future.result() for future in ahead.pop(0)]
             for batch in ahead:
                 yield [future.result() for future in batch]
 
-    def _view(self, scene: int, view: int) -> View:
-        return self._scenes.view(scene, view, self._settings.seed)
-
     @torch.inference_mode()
-    def _answers(self, views: list[View], needs: frozenset[Need]) -> dict[str, Tensor]:
+    def _answers(self, views: list[View], task: ShardTask) -> dict[str, Tensor]:
         images = torch.stack([view.image for view in views])
         labels = self._place.labels(torch.stack([view.labels for view in views]))
         with self._place.autocast():
             output = self._network(normalise(self._place.images(images)))
-        answers = teacher_answers(needs, output, labels, len(self._scenes.classes))
+        if task.unlabelled:
+            labels = teacher_regions(output.logits, labels)
+        answers = teacher_answers(task.needs, output, labels, self._num_classes)
         return {key: answer.cpu() for key, answer in answers.items()}
+
+
+def _scenes(settings: StudySettings, unlabelled: bool) -> SceneSet | UnlabelledScenes:
+    found = open_unlabelled(settings.scenes) if unlabelled else open_scenes(settings.scenes, "train")
+    assert found is not None
+    return found
 
 
 def stored_forms(needs: frozenset[Need], names: Iterable[str]) -> dict[str, StoredForm]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from intra_search.config.study import StudySettings
 from intra_search.distill.needs import Need, teacher_answers
+from intra_search.distill.unlabelled import needs_without_labels, unlabelled_in_batch
 from intra_search.knowledge.answering import stored_forms
 from intra_search.networks.build import build_network
 from intra_search.networks.input import normalise
@@ -60,14 +61,33 @@ def answer_bytes(settings: StudySettings, needs: Iterable[Need], num_classes: in
     return {name: answer.numel() * width_of[name] for name, answer in answers.items()}
 
 
+def total_bytes(
+    settings: StudySettings, needs: frozenset[Need], *, num_classes: int, num_scenes: int, num_unlabelled: int = 0
+) -> int:
+    """Bytes of all stored answers: what `needs` ask about labelled frames, and what follows for those without labels.
+
+    `num_unlabelled`: frames without labels, if trials train on them."""
+    others = needs_without_labels(needs, settings.scenes)
+    parts = [(asked, count) for asked, count in [(needs, num_scenes), (others, num_unlabelled)] if asked and count]
+    per_view = [count * sum(answer_bytes(settings, asked, num_classes).values()) for asked, count in parts]
+    return sum(per_view) * int(settings.scenes.views)
+
+
 def excess(
-    settings: StudySettings, needs: Iterable[Need], *, num_classes: int, num_scenes: int, is_local: bool
+    settings: StudySettings,
+    needs: frozenset[Need],
+    *,
+    num_classes: int,
+    num_scenes: int,
+    num_unlabelled: int = 0,
+    is_local: bool,
 ) -> str | None:
     """Why the answers would be too large to store, in a few words; None when they are not.
 
     `is_local`: the store can be memory-mapped where it is; else each machine copies it.
     """
-    total = sum(answer_bytes(settings, needs, num_classes).values()) * num_scenes * int(settings.scenes.views)
+    counts = {"num_classes": num_classes, "num_scenes": num_scenes, "num_unlabelled": num_unlabelled}
+    total = total_bytes(settings, needs, **counts)
     limits = {"knowledge.max_gb": settings.knowledge.max_gb}
     if not is_local:
         limits["knowledge.node_cache_gb"] = settings.knowledge.node_cache_gb
@@ -77,7 +97,9 @@ def excess(
     return f"its answers would take {total / 1e9:.3g} GB, above {name} = {limits[name]:g}"
 
 
-def estimated_bill(settings: StudySettings, needs: frozenset[Need], *, num_classes: int, num_scenes: int) -> Bill:
+def estimated_bill(
+    settings: StudySettings, needs: frozenset[Need], *, num_classes: int, num_scenes: int, num_unlabelled: int = 0
+) -> Bill:
     """Times untrained networks on noise, on this machine's CPU, and multiplies. Takes some seconds.
 
     An upper bound: no trial is stopped early. Evaluation and decoding are left out of all numbers.
@@ -86,9 +108,11 @@ def estimated_bill(settings: StudySettings, needs: frozenset[Need], *, num_class
     teacher = _teacher_seconds(settings, needs, num_classes, placement)
     student = _student_seconds(settings, num_classes, placement)
     size = settings.training.batch_size
-    steps = settings.search.num_trials * settings.training.epochs * (num_scenes // size) * size
+    share = settings.scenes.unlabelled_share
+    labelled = size - (unlabelled_in_batch(size, share) if num_unlabelled else 0)
+    steps = settings.search.num_trials * settings.training.epochs * (num_scenes // labelled) * size
     views = settings.scenes.views if isinstance(settings.scenes.views, int) else 0  # fresh views are not stored
-    return Bill(teacher * num_scenes * views, student * steps, teacher * steps)
+    return Bill(teacher * (num_scenes + num_unlabelled) * views, student * steps, teacher * steps)
 
 
 def _teacher_seconds(settings: StudySettings, needs: frozenset[Need], num_classes: int, placement: Placement) -> float:

@@ -29,6 +29,7 @@ def extract(
     gpus: float,
     progress: Callable[[int, int, float], None],
     failed: Callable[[int, Exception], None],
+    unlabelled: bool = False,
 ) -> str:
     """Stores what is missing and returns the store's URI. Shards that exist are kept: an extraction can go on.
 
@@ -38,13 +39,14 @@ def extract(
         progress: called as `progress(done, total, seconds)` after each shard, with what that one took.
         failed: called as `failed(shard, error)` when a shard's task has failed; returns if the shard is to be tried
             again, else raises.
+        unlabelled: the answers are about the frames without labels.
     """
 
     def making() -> Making:
         amp = ray.remote(resolved_amp).options(num_cpus=cpus, num_gpus=gpus)
         return Making(max(1, int(cpus)), ray.get(amp.remote(settings.teacher.training.amp, use_gpu=gpus > 0)))
 
-    plan = plan_extraction(storage, teacher, settings, needs, making)
+    plan = plan_extraction(storage, teacher, settings, needs, making, unlabelled=unlabelled)
     # The caller, not Ray, decides whether a lost task is tried again.
     task = ray.remote(_write_shard).options(num_cpus=cpus, num_gpus=gpus, max_retries=0)
 

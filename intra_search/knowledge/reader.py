@@ -1,12 +1,12 @@
 """Reads stored knowledge. Files are memory-mapped, so that all trials of a machine share one copy in memory."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from intra_search.distill.needs import Need
+from intra_search.distill.needs import Need, belongs_to
 from intra_search.knowledge.node_cache import node_copies
 from intra_search.knowledge.shards import Column, damaged, open_shard
 from intra_search.knowledge.source import SCENES_PER_SHARD, check_hashes
@@ -50,14 +50,18 @@ class KnowledgeReader:
         # The process that opened the store keeps its local copies from being deleted, also for its child processes.
         return {**self.__dict__, "_shards": {}, "_copies": None}
 
-    def answers(self, scene: int, view: int) -> dict[str, Tensor]:
-        """Stored answers about one view, by the keys of the needs: float32 or bool. Do not write to them."""
+    def answers(self, scene: int, view: int, keys: Set[str] | None = None) -> dict[str, Tensor]:
+        """Stored answers about one view, by the keys of the needs: float32 or bool. Do not write to them.
+
+        `keys`: of the needs whose answers are read; none: all for which the store was opened."""
         shard, within = divmod(scene, SCENES_PER_SHARD)
         if shard not in self._shards:
             self._shards[shard] = self._opened(shard)
         row = within * self._manifest.num_views + view
         found = {}
         for name, (path, column) in self._shards[shard].items():
+            if keys is not None and not any(belongs_to(name, key) for key in keys):
+                continue
             try:
                 found[name] = column.row(row)
             except (ValueError, IndexError) as error:

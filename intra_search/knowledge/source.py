@@ -9,6 +9,7 @@ from intra_search.config.study import StudySettings
 from intra_search.errors import KnowledgeError
 from intra_search.networks.checkpoint import NETWORK_FILE, read_checkpoint_about
 from intra_search.scenes.scene_set import SceneSet
+from intra_search.scenes.unlabelled_set import UnlabelledScenes
 from intra_search.store.bundle import read_sums
 from intra_search.store.storage import Storage
 
@@ -46,8 +47,9 @@ class Source(NamedTuple):
         return range(shard * SCENES_PER_SHARD, min((shard + 1) * SCENES_PER_SHARD, self.num_scenes))
 
 
-def source_of(storage: Storage, teacher: str, settings: StudySettings, scenes: SceneSet) -> Source:
-    """The source of this study's answers about its training scenes; `teacher` is a checkpoint's path."""
+def source_of(storage: Storage, teacher: str, settings: StudySettings, scenes: SceneSet | UnlabelledScenes) -> Source:
+    """The source of this study's answers about its training scenes, or its frames without labels; `teacher` is a
+    checkpoint's path."""
     network = read_checkpoint_about(storage, teacher)["network"]
     weights = read_sums(storage, teacher)[NETWORK_FILE]
     teacher_hash = json_hash([weights, network, settings.teacher.training.amp])
@@ -55,7 +57,7 @@ def source_of(storage: Storage, teacher: str, settings: StudySettings, scenes: S
     return Source(teacher_hash, hashes["scenes"], hashes["views"], len(scenes), int(settings.scenes.views))
 
 
-def scene_hashes(settings: StudySettings, scenes: SceneSet) -> dict[str, str]:
+def scene_hashes(settings: StudySettings, scenes: SceneSet | UnlabelledScenes) -> dict[str, str]:
     """The hashes that a trial can make of its own scenes and settings: `scenes` and `views`."""
     return {"scenes": json_hash([scenes.fingerprint, *scenes.names]), "views": views_hash(settings)}
 

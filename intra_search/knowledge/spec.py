@@ -11,6 +11,7 @@ from intra_search.config.space import Space
 from intra_search.distill.loss import active_terms
 from intra_search.distill.needs import Need
 from intra_search.distill.terms.table import TERMS
+from intra_search.distill.unlabelled import needs_without_labels
 from intra_search.errors import SpaceError
 
 MAX_INT_VALUES = 64
@@ -31,6 +32,13 @@ def needs_of_space(space: Space) -> frozenset[Need]:
             if name in active_terms(distill):
                 needs.update(term.needs_of(distill))
     return frozenset(needs)
+
+
+def needs_without_labels_of_space(space: Space) -> frozenset[Need]:
+    """What trials of the space may ask about frames without labels; empty when none trains on them."""
+    switch = space.domains.get("distill.enabled")
+    enabled = space.base.distill.enabled if switch is None else switch.contains(True)
+    return needs_without_labels(needs_of_space(space), space.base.scenes) if enabled else frozenset()
 
 
 def _points(space: Space, paths: list[str]) -> Iterator[dict[str, Any]]:

@@ -33,21 +33,24 @@ def print_plan(console: Console, plan: StudyPlan) -> None:
 
 def _knowledge_lines(plan: StudyPlan) -> list[str]:
     """Size and time of stored knowledge beside a live teacher; the reason where they cannot be estimated."""
-    from intra_search.knowledge.spec import needs_of_space
+    from intra_search.knowledge.spec import needs_of_space, needs_without_labels_of_space
     from intra_search.scenes.scene_set import open_scenes
+    from intra_search.scenes.unlabelled_set import open_unlabelled
 
     settings = plan.settings
     needs = needs_of_space(plan.space)
-    if not needs:
+    if not needs and not needs_without_labels_of_space(plan.space):
         return ["# knowledge: no setting asks the teacher"]
     try:
-        scenes = open_scenes(settings.scenes, "train")
+        scenes, frames = open_scenes(settings.scenes, "train"), open_unlabelled(settings.scenes)
     except IntraSearchError as error:
         return [f"# knowledge: not estimated without the data set: {error}"]
-    from intra_search.knowledge.estimate import answer_bytes, estimated_bill, excess
+    from intra_search.knowledge.estimate import answer_bytes, estimated_bill, excess, total_bytes
     from intra_search.study.knowledge_mode import distilling_share
 
     counts = {"num_classes": len(scenes.classes), "num_scenes": len(scenes)}
+    if frames is not None and needs_without_labels_of_space(plan.space):
+        counts["num_unlabelled"] = len(frames)
     bill = estimated_bill(settings, needs, **counts)
     share = distilling_share(plan.space, settings.seed)
     teachers = len(plan.space.values_of("teacher.checkpoint"))
@@ -61,11 +64,14 @@ def _knowledge_lines(plan: StudyPlan) -> list[str]:
         )
         return [f"# knowledge: the teacher runs live; {live} ({place})"]
     sizes = answer_bytes(settings, needs, counts["num_classes"])
-    total = sum(sizes.values()) * len(scenes) * settings.scenes.views * teachers
-    views = f"{settings.scenes.views} x {len(scenes)} views" + (f" of {teachers} teachers" if teachers > 1 else "")
+    in_store = {name: count if name == "num_classes" else teachers * count for name, count in counts.items()}
+    total = total_bytes(settings, needs, **in_store)
+    others = f" and {counts['num_unlabelled']} frames without labels" if "num_unlabelled" in counts else ""
+    views = f"{settings.scenes.views} x {len(scenes)} views{others}" + (
+        f" of {teachers} teachers" if teachers > 1 else ""
+    )
     uri = settings.knowledge.store
-    counts["num_scenes"] *= teachers
-    too_large = excess(settings, needs, **counts, is_local="://" not in (uri or ""))
+    too_large = excess(settings, needs, **in_store, is_local="://" not in (uri or ""))
     lines = [
         f"# knowledge: {_bytes(sum(sizes.values()))} per view ({_shares(sizes)}), {_bytes(total)} for {views}",
         f"# knowledge: extraction {_hours(bill.extraction)}; {search.num_trials} trials then {students}, "

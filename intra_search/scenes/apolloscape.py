@@ -61,6 +61,9 @@ class ApolloScapeScenes:
         check_same_size(image_path, image, mask_path, labels)
         return image, labels
 
+    def image_file(self, index: int) -> Path | None:
+        return self._root / self._frames[index].image
+
     @staticmethod
     def existence(index: int) -> tuple[bool, ...] | None:
         """None: markings, not lanes, are labelled."""

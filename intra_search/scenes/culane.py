@@ -68,6 +68,9 @@ class CulaneScenes:
         check_same_size(image_path, image, label_path, labels)
         return image, labels
 
+    def image_file(self, index: int) -> Path | None:
+        return self._root / self._frames[index].image
+
     def existence(self, index: int) -> tuple[bool, ...] | None:
         """The flags in the list; None for a frame that is listed without flags."""
         flags = self._frames[index].lanes

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 
@@ -41,6 +42,11 @@ class DrawnScenes:
         from intra_search.scenes.synthetic import draw_scene
 
         return draw_scene(self._seed, self._numbers[index], self._height, self._width)
+
+    @staticmethod
+    def image_file(index: int) -> Path | None:
+        """None: nothing is on disk."""
+        return None
 
     @staticmethod
     def existence(index: int) -> tuple[bool, ...] | None:

@@ -63,6 +63,9 @@ class FolderScenes:
         check_same_size(image_path, image, mask_path, labels)
         return image, labels
 
+    def image_file(self, index: int) -> Path | None:
+        return self._root / self._frames[index].image
+
     @staticmethod
     def existence(index: int) -> tuple[bool, ...] | None:
         """None: a plain folder does not say which classes are lanes."""

@@ -5,9 +5,10 @@ with grey without an error, and rotates images by their EXIF tag but not their m
 Pillow is faster for palette PNG (846 x 427: 1.9 against 3.4 ms; measured). torchvision's decoders are deprecated.
 """
 
+import contextlib
 import os
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -60,6 +61,12 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
     return np.array(image)
 
 
+def image_size(path: Path) -> tuple[int, int]:
+    """Rows and columns of an image, without decoding it. Raises `SceneError` when it is missing or no image."""
+    with _opened(path) as image:
+        return image.height, image.width
+
+
 def check_same_size(image_path: Path, image: NDArray[np.uint8], mask_path: Path, mask: NDArray[np.uint8]) -> None:
     """Raises `SceneError` unless image and mask have the same height and width."""
     if image.shape[:2] != mask.shape:
@@ -93,14 +100,20 @@ def sizes_signature(paths: Iterable[Path], *, gaps: bool = False) -> str:
 
 
 def _decode(path: Path) -> ImageFile.ImageFile:
+    with _opened(path) as image:
+        image.load()
+    return image
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     try:
         with Image.open(path) as image:
-            image.load()
+            yield image
     except FileNotFoundError:
         raise _missing(path) from None
     except _DAMAGED as error:
         raise SceneError(str(path), "must be a whole image", str(error), "copy it again or remove its scene") from None
-    return image
 
 
 def _missing(path: Path) -> SceneError:

@@ -11,6 +11,7 @@ one split only: if valid or test contains it, too, its training frames are left 
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from intra_search.config.scenes import ScenesSettings
 from intra_search.errors import SceneError, SettingError
@@ -73,6 +74,9 @@ class LlamasScenes:
             raise SceneError(str(label_path), error.rule, error.found, error.remedy) from None
         check_same_size(image_path, image, label_path, labels)
         return image, labels
+
+    def image_file(self, index: int) -> Path | None:
+        return self._root / self._frames[index].image
 
     @staticmethod
     def existence(index: int) -> tuple[bool, ...] | None:

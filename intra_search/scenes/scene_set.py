@@ -14,6 +14,7 @@ from torch import Tensor
 from intra_search.config.scenes import ScenesSettings
 from intra_search.errors import SceneError, SettingError
 from intra_search.scenes.cache import SceneCache, scenes_key
+from intra_search.scenes.images import image_size
 from intra_search.scenes.labels import ClassMap, SceneClass, class_map, swap_table
 from intra_search.scenes.source import Frame, SceneSource, Split
 from intra_search.scenes.sources import SOURCES
@@ -113,6 +114,16 @@ class SceneSet:
         Raises `SceneError` when it cannot be decoded or used."""
         image, labels = self._source.load(self._indices[index])
         return image, self._class_map.table[labels]
+
+    def image_file(self, index: int) -> Path | None:
+        """The file of a scene's image; None for a scene that is drawn."""
+        return self._source.image_file(self._indices[index])
+
+    def cut_size(self, index: int) -> tuple[int, int]:
+        """Rows and columns of what is left of a frame after the cut. Reads the head of its file only."""
+        path = self.image_file(index)
+        height, width = self.load(index)[1].shape if path is None else image_size(path)
+        return height - self._cut(index, height, width), width
 
     def whole_frame(self, index: int) -> WholeFrame:
         """The whole frame of the evaluation view, decoded. Raises what `load` raises."""

@@ -2,6 +2,7 @@
 `intra_search.scenes.sources`."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -57,6 +58,9 @@ class SceneSource(Protocol):
 
     def load(self, index: int) -> Frame:
         """Decodes one scene. Raises `SceneError` when image or mask is damaged or cannot be used."""
+
+    def image_file(self, index: int) -> Path | None:
+        """The file of a scene's image; None for a scene that is drawn."""
 
     def existence(self, index: int) -> tuple[bool, ...] | None:
         """Which of `lanes` a scene has, if the data set says it. None: it has those that its labels show."""

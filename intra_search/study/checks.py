@@ -1,12 +1,15 @@
 """What must hold before a study begins or goes on; found out before anything is written or any device is taken."""
 
+from intra_search.config.hashing import json_hash
 from intra_search.config.study import StudySettings
+from intra_search.distill.unlabelled import unlabelled_in_batch
 from intra_search.errors import CheckpointError, SettingError
 from intra_search.networks.checkpoint import read_checkpoint_about
 from intra_search.networks.released import depth_of, imagenet_state, is_file
 from intra_search.networks.shipped import checkpoint_storage
 from intra_search.scenes.check import check_scenes
 from intra_search.scenes.scene_set import SceneSet, open_scenes
+from intra_search.scenes.unlabelled_set import check_unlabelled, open_unlabelled
 from intra_search.store.events import Note, Tell
 from intra_search.study.given_teacher import check_given_teacher, check_released
 from intra_search.training.evaluation import official_scorer
@@ -23,7 +26,18 @@ def checked_scenes(settings: StudySettings, *, new_study: bool, tell: Tell) -> S
         check_scenes(train)
         scorer = official_scorer(settings)
         check_scenes(val, also=scorer.check if scorer else None)
+    frames = open_unlabelled(settings.scenes)
+    if frames is not None:
+        tell(Note(f"scenes.unlabelled: {len(frames)} frames without labels"))
+        if new_study:
+            check_unlabelled(settings.scenes, train)
     return train
+
+
+def fingerprint_of_frames(settings: StudySettings, train: SceneSet) -> str:
+    """Hash of everything that students are trained on: the training scenes, and the frames without labels."""
+    frames = open_unlabelled(settings.scenes)
+    return train.fingerprint if frames is None else json_hash([train.fingerprint, frames.fingerprint])
 
 
 def check_batches(settings: StudySettings, num_scenes: int) -> None:
@@ -33,6 +47,8 @@ def check_batches(settings: StudySettings, num_scenes: int) -> None:
         if size > num_scenes:
             found = f"{size} with {num_scenes} training scenes"
             raise SettingError(f"{group}.batch_size", "must not exceed the training scenes", found, "lower it")
+    if settings.scenes.unlabelled:
+        unlabelled_in_batch(settings.training.batch_size, settings.scenes.unlabelled_share)
     if settings.training.batch_size < settings.resources.workers:
         found = f"{settings.training.batch_size} with {settings.resources.workers} workers"
         raise SettingError("training.batch_size", "must give every worker a sample", found, "raise it")

@@ -8,7 +8,7 @@ from intra_search.config.objectives import Objectives
 from intra_search.config.study import StudySettings
 from intra_search.config.study_file import StudyPlan
 from intra_search.distill.needs import Need
-from intra_search.knowledge.spec import needs_of_space
+from intra_search.knowledge.spec import needs_of_space, needs_without_labels_of_space
 from intra_search.store.events import Note, Tell
 from intra_search.store.study_folder import StudyFolder
 
@@ -40,6 +40,15 @@ class StudyContext:
     def needs(self) -> frozenset[Need]:
         """What the losses of any trial may ask the teacher; empty when none asks it."""
         return needs_of_space(self.plan.space)
+
+    @cached_property
+    def unlabelled_needs(self) -> frozenset[Need]:
+        """The same about frames without labels."""
+        return needs_without_labels_of_space(self.plan.space)
+
+    @property
+    def asks_teacher(self) -> bool:
+        return bool(self.needs or self.unlabelled_needs)
 
     def note(self, text: str) -> None:
         """Tells a decision or a step in one line."""

@@ -1,11 +1,11 @@
 """Step: stored or live knowledge; `auto` compares answering every view once with a live teacher in every step."""
 
 import random
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from intra_search.config.space import Space
 from intra_search.config.study import StudySettings
-from intra_search.distill.loss import needs_of
+from intra_search.distill.unlabelled import asked_of, unlabelled_in_batch
 from intra_search.search.stopping.halving import rungs
 from intra_search.store.artefacts import KnowledgeChoice, KnowledgeChoiceRecord, Teacher
 from intra_search.study.context import StudyContext
@@ -28,6 +28,10 @@ class Amount(NamedTuple):
     """Of one trial on average, when halving stops the share that its factor says."""
     teachers: int = 1
     """Each answers every view."""
+    unlabelled: int = 0
+    """Frames without labels."""
+    views_per_scene: float = 1.0
+    """Views of an epoch's steps for each scene with labels; above 1 where frames without labels fill the batches."""
 
 
 def ensure(context: StudyContext, teacher: Teacher) -> Literal["stored", "live"]:
@@ -52,25 +56,36 @@ def _decide(context: StudyContext, teacher: Teacher) -> KnowledgeChoiceRecord:
         return KnowledgeChoiceRecord(choice=KnowledgeChoice(mode="live", why="live, since fresh views are seen once"))
     distilling = distilling_settings(space)
     cpus, gpus = distilling.resources.cpus_per_worker, cluster.trial_gpus / distilling.resources.workers
-    costs = measure_on_cluster(
-        context.folder.storage.uri, teacher.checkpoint, distilling, context.needs, cpus=cpus, gpus=gpus
-    )
+    needs = context.needs | context.unlabelled_needs
+    costs = measure_on_cluster(context.folder.storage.uri, teacher.checkpoint, distilling, needs, cpus=cpus, gpus=gpus)
     amount = Amount(
         scenes=len(open_scenes(settings.scenes, "train")),
         views=int(settings.scenes.views),
         trials=distilling_share(space, settings.seed) * settings.search.num_trials,
         epochs=mean_epochs(settings),
         teachers=len(plans(context.plan)),
+        **_unlabelled(settings),
     )
     return KnowledgeChoiceRecord(
         choice=choose(costs, amount), seconds_per_view=costs._asdict(), amount=amount._asdict()
     )
 
 
+def _unlabelled(settings: StudySettings) -> dict[str, Any]:
+    from intra_search.scenes.unlabelled_set import open_unlabelled
+
+    frames = open_unlabelled(settings.scenes)
+    if frames is None:
+        return {}
+    size = settings.training.batch_size
+    labelled = size - unlabelled_in_batch(size, settings.scenes.unlabelled_share)
+    return {"unlabelled": len(frames), "views_per_scene": size / labelled}
+
+
 def choose(costs: ViewCosts, amount: Amount) -> KnowledgeChoice:
     """Compares device seconds of the whole search: every view answered once, or the teacher asked in every step."""
-    extraction = costs.extraction * amount.scenes * amount.views * amount.teachers
-    steps = amount.trials * amount.epochs * amount.scenes
+    extraction = costs.extraction * (amount.scenes + amount.unlabelled) * amount.views * amount.teachers
+    steps = amount.trials * amount.epochs * amount.scenes * amount.views_per_scene
     stored, live = extraction + costs.stored_step * steps, costs.live_step * steps
     mode: Literal["stored", "live"] = "stored" if stored < live else "live"
     bills = [f"{_time(stored)} stored ({_time(extraction)} to answer all views)", f"{_time(live)} live"]
@@ -84,7 +99,7 @@ def distilling_share(space: Space, seed: int) -> float:
     """Share of the space's trials that ask the teacher, from settings drawn at random."""
     rng = random.Random(seed)
     drawn = [space.settings(space.sample(rng)) for _ in range(NUM_SAMPLES if space.domains else 1)]
-    return sum(bool(needs_of(settings.distill)) for settings in drawn) / len(drawn)
+    return sum(asked_of(settings).anything for settings in drawn) / len(drawn)
 
 
 def distilling_settings(space: Space) -> StudySettings:
@@ -92,7 +107,7 @@ def distilling_settings(space: Space) -> StudySettings:
     rng = random.Random(0)
     points = [*space.points, *(space.sample(rng) for _ in range(NUM_SAMPLES))]
     found = (space.settings(point) for point in points)
-    return next((settings for settings in found if needs_of(settings.distill)), space.base)
+    return next((settings for settings in found if asked_of(settings).anything), space.base)
 
 
 def mean_epochs(settings: StudySettings) -> float:

@@ -22,7 +22,7 @@ from intra_search.store.storage import Storage
 from intra_search.store.study_folder import StudyFolder
 from intra_search.store.trial_state import TrialState
 from intra_search.study import baselines, knowledge, knowledge_mode, plain_student, search, teacher, twin
-from intra_search.study.checks import check_batches, check_init, checked_scenes
+from intra_search.study.checks import check_batches, check_init, checked_scenes, fingerprint_of_frames
 from intra_search.study.comparison import TeacherComparison
 from intra_search.study.context import StudyContext
 from intra_search.study.mirrors.table import MIRRORS
@@ -53,13 +53,14 @@ def run_study(uri: str, plan: StudyPlan, tell: Tell, *, address: str | None, tak
     train = checked_scenes(settings, new_study=not folder.exists, tell=tell)
     fingerprint = train.fingerprint
     dumped = settings.model_dump(mode="json")
-    folder.check(dumped, fingerprint)
+    trained_on = fingerprint_of_frames(settings, train)
+    folder.check(dumped, trained_on)
     for own in teacher.plans(plan).values():
         check_init(own.settings, train, with_teacher=not teacher.is_stored(folder, own.settings, fingerprint))
     check_batches(settings, num_scenes=len(train))
     with study_lock(folder.storage, takeover=takeover):
-        folder.check(dumped, fingerprint)  # again: another driver may have begun the study since
-        generation = folder.begin(dumped, plan.space.tables(), fingerprint)
+        folder.check(dumped, trained_on)  # again: another driver may have begun the study since
+        generation = folder.begin(dumped, plan.space.tables(), trained_on)
         tell(Note(f"generation {generation} of study {folder.storage.full_path()}"))
         leftovers = folder.storage.delete_leftovers()
         if leftovers:
@@ -101,7 +102,7 @@ class _Driver:
     def _run_steps(self, context: StudyContext) -> None:
         """The steps of a study, in order."""
         baselines.ensure(context)
-        taught = self._taught(context) if context.needs else {}
+        taught = self._taught(context) if context.asks_teacher else {}
         for mirror in self._mirrors:
             mirror.begin(self._conductor.records.values(), self._conductor.histories)
         search.ensure(context, self._conductor, taught)

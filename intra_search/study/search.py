@@ -7,14 +7,15 @@ from intra_search.search.work import Assignment, WorkSource
 from intra_search.store.artefacts import Teacher
 from intra_search.store.ledger import trial_folder
 from intra_search.study.context import StudyContext
+from intra_search.study.knowledge import Stored
 
 
 class Taught(NamedTuple):
     """A teacher, and what it answered."""
 
     teacher: Teacher
-    knowledge: str | None
-    """URI of the stored knowledge; None when the teacher runs live."""
+    knowledge: Stored | None
+    """Where its answers are stored; None when the teacher runs live."""
 
 
 def ensure(context: StudyContext, work: WorkSource, taught: Mapping[str | None, Taught]) -> None:
@@ -35,7 +36,8 @@ def ensure(context: StudyContext, work: WorkSource, taught: Mapping[str | None, 
             folder=trial_folder(assignment.trial),
             generation=assignment.generation,
             settings=assignment.settings,
-            knowledge=own.knowledge if own else None,
+            knowledge=own.knowledge.labelled if own and own.knowledge else None,
+            unlabelled_knowledge=own.knowledge.unlabelled if own and own.knowledge else None,
             teacher=own.teacher.checkpoint if own else "",
         )
 

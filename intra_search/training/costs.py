@@ -1,6 +1,7 @@
 """Seconds of a training step with stored answers and with a live teacher, measured with the study's own settings."""
 
 import functools
+import math
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from intra_search.distill.loss import needs_of
 from intra_search.distill.needs import Need, teacher_answers
+from intra_search.distill.unlabelled import asked_of
 from intra_search.knowledge.answering import stored_forms
 from intra_search.knowledge.shards import open_shard, write_shard
 from intra_search.networks.input import normalise
@@ -21,6 +22,8 @@ from intra_search.training.loop import Training
 
 SECONDS_PER_TIMING = 1.0
 """A step is repeated until its runs took this long together; a slower step runs once."""
+PROGRESS_STEPS = 20
+"""Shares of a training at which it is looked what is asked of the teacher."""
 
 
 class ViewCosts(NamedTuple):
@@ -46,33 +49,43 @@ def measure_costs(job: TrainingJob, needs: Iterable[Need], *, use_gpu: bool) -> 
 
 class _TimedTraining(Training):
     def costs(self, needs: frozenset[Need]) -> ViewCosts:
-        batch = self._batch()
+        progress = self._busiest()
+        batch = self._batch(progress)
         size = len(batch["images"])
         self._step.train()
         timed = functools.partial(quickest, device=self._place.device, budget=SECONDS_PER_TIMING)
-        live = timed(lambda: self._train_step(batch, 0.0))
+        live = timed(lambda: self._train_step(batch, progress))
         answers: dict[str, Tensor] = {}
         extraction = timed(lambda: answers.update(self._answers(batch, needs)))
         self._teacher = None
+        asked = asked_of(self.job.settings, progress)
         with tempfile.TemporaryDirectory(dir=self._folder_to_map()) as folder:
-            stored = _MappedAnswers(Path(folder), answers, needs, needs_of(self.job.settings.distill))
-            step = timed(lambda: self._train_step({**batch, "answers": stored.read()}, 0.0))
+            stored = _MappedAnswers(Path(folder), answers, needs, asked.labelled | asked.unlabelled)
+            step = timed(lambda: self._train_step({**batch, "answers": stored.read()}, progress))
         return ViewCosts(step / size, live / size, extraction / size)
 
-    def _batch(self) -> Batch:
-        """The first batch. On a CPU its first two views: there the time per view is the same, and may be seconds."""
+    def _busiest(self) -> float:
+        """The share of a training at which most is asked of the teacher: terms may begin late or end early."""
+        asked = [asked_of(self.job.settings, share / PROGRESS_STEPS) for share in range(PROGRESS_STEPS)]
+        return max(range(PROGRESS_STEPS), key=lambda share: len(asked[share].labelled)) / PROGRESS_STEPS
+
+    def _batch(self, progress: float) -> Batch:
+        """A batch of that time. On a CPU two of its views, one of each kind: there the time per view is the same, and
+        may be seconds."""
+        self._order.epoch = math.ceil(progress * self.job.training.epochs)
         batch: Batch = next(iter(self._loader))
         if self._place.device.type == "cuda":
             return batch
-        images, labels, existence = batch["images"][:2], batch["labels"][:2], batch["existence"][:2]
-        return {"images": images, "labels": labels, "existence": existence, "answers": {}}
+        rows = torch.tensor([0, len(batch["images"]) - 1])
+        few = {name: value[rows] for name, value in batch.items() if isinstance(value, Tensor)}
+        return {**batch, **few}  # type: ignore[typeddict-item]
 
     @torch.no_grad()
     def _answers(self, batch: Batch, needs: frozenset[Need]) -> dict[str, Tensor]:
         assert self._teacher is not None
         with self._teacher_place.autocast():
             output = self._teacher(normalise(self._place.images(batch["images"])))
-        answers = teacher_answers(needs, output, self._place.labels(batch["labels"]), self._recipe.num_classes)
+        answers = teacher_answers(needs, output, self._place.labels(batch["regions"]), self._recipe.num_classes)
         return {key: answer.cpu() for key, answer in answers.items()}
 
     def _folder_to_map(self) -> str | None:

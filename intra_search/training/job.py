@@ -27,6 +27,8 @@ class TrainingJob(NamedTuple):
     """URI of the stored knowledge, its own folder; None: there is none, or the teacher runs live."""
     teacher: str | None = None
     """Checkpoint of the teacher, for live knowledge."""
+    unlabelled_knowledge: str | None = None
+    """As `knowledge`, about the frames without labels."""
 
     @property
     def training(self) -> TrainingSettings:
@@ -61,12 +63,13 @@ def student_job(
     *,
     knowledge: str | None,
     teacher: str,
+    unlabelled_knowledge: str | None = None,
 ) -> TrainingJob:
     """The job of one trial."""
     # Without stored knowledge the teacher runs live, whatever the mode: `auto` or knowledge.max_gb may require it.
-    live = (teacher or None) if knowledge is None else None
+    live = (teacher or None) if knowledge is None and unlabelled_knowledge is None else None
     seed = derived_seed(settings.seed, "student", trial)
-    return TrainingJob(study, folder, generation, "student", settings, seed, knowledge, live)
+    return TrainingJob(study, folder, generation, "student", settings, seed, knowledge, live, unlabelled_knowledge)
 
 
 def teacher_job(study: str, folder: str, generation: int, settings: StudySettings) -> TrainingJob:

@@ -13,10 +13,19 @@ from torch.nn.parallel import DistributedDataParallel
 
 from intra_search.config.objectives import Objectives
 from intra_search.config.seeding import derived_seed
+from intra_search.config.study import StudySettings
 from intra_search.distill.loss import StudentLoss, StudentLossResult, changes_over_time, needs_of
-from intra_search.distill.needs import teacher_answers
+from intra_search.distill.needs import Need, teacher_answers
+from intra_search.distill.unlabelled import (
+    NOTHING,
+    asked_of,
+    confidence,
+    pseudo_labels,
+    teacher_regions,
+    unlabelled_in_batch,
+)
 from intra_search.distill.workers import ALONE, Workers
-from intra_search.knowledge.reader import open_knowledge
+from intra_search.knowledge.reader import KnowledgeReader, open_knowledge
 from intra_search.knowledge.source import scene_hashes
 from intra_search.networks.checkpoint import (
     Checkpoint,
@@ -29,11 +38,12 @@ from intra_search.networks.checkpoint import (
 from intra_search.networks.input import normalise
 from intra_search.networks.placement import Placement, place
 from intra_search.networks.released import depth_of, load_imagenet
-from intra_search.scenes.scene_set import open_scenes
+from intra_search.scenes.scene_set import SceneSet, open_scenes
+from intra_search.scenes.unlabelled_set import UnlabelledScenes, open_unlabelled
 from intra_search.store.ledger import HistoryRow
 from intra_search.store.storage import Storage
 from intra_search.training.batch_norm import over_workers
-from intra_search.training.batches import Batch, ViewOrder, training_loader
+from intra_search.training.batches import Batch, Keys, Mix, Unlabelled, ViewOrder, training_loader
 from intra_search.training.evaluation import validate
 from intra_search.training.failures import DivergedError
 from intra_search.training.job import TrainingJob
@@ -48,6 +58,7 @@ LOUD = 10.0
 
 # Kept for the next trial of this process.
 _opened = functools.lru_cache(maxsize=2)(open_scenes)
+_opened_unlabelled = functools.lru_cache(maxsize=1)(open_unlabelled)
 
 
 class TrainingStep(nn.Module):
@@ -65,7 +76,13 @@ class TrainingStep(nn.Module):
         self._workers = workers
 
     def forward(
-        self, images: Tensor, labels: Tensor, existence: Tensor, answers: Mapping[str, Tensor], progress: float
+        self,
+        images: Tensor,
+        labels: Tensor,
+        regions: Tensor,
+        existence: Tensor,
+        answers: Mapping[str, Tensor],
+        progress: float,
     ) -> StudentLossResult:
         # A compiled network hides the gradients at its features, so steps that measure them run the network itself.
         network = self.network if self.student_loss.measures(progress) else self._compiled
@@ -79,6 +96,7 @@ class TrainingStep(nn.Module):
             self._workers,
             progress=progress,
             existence=existence,
+            regions=regions,
         )
         return result
 
@@ -102,6 +120,8 @@ class Training:
         torch.manual_seed(job.seed)
         self._recipe = network_recipe(job.purpose, job.settings, self._train_scenes)
         self.network = self._recipe.build()
+        self._asked = asked_of(job.settings) if job.purpose == "student" else NOTHING
+        self._unlabelled_scenes = _opened_unlabelled(job.settings.scenes) if self._asked.unlabelled else None
         self._teacher = self._live_teacher()
         self._student_loss = self._build_student_loss()
         self._start_weights()
@@ -111,9 +131,7 @@ class Training:
         self._resume()
         check_agreed("their newest checkpoint's epoch", len(self.history), workers)
         self._checked = False
-        self._order = ViewOrder(
-            len(self._train_scenes), job.settings.scenes.views, job.training.batch_size, job.seed, workers
-        )
+        self._order = self._view_order()
         self._loader = self._training_loader()
         self.notes += [self._place.reason, *describe_workers(workers)]
 
@@ -174,12 +192,14 @@ class Training:
 
     def _train_step(self, batch: Batch, progress: float) -> StudentLossResult:
         images, labels = self._place.images(batch["images"]), self._place.labels(batch["labels"])
+        regions = labels if self._unlabelled_scenes is None else self._place.labels(batch["regions"])
         existence = batch["existence"].to(self._place.device, non_blocking=True)
         answers = {key: answer.to(self._place.device, non_blocking=True) for key, answer in batch["answers"].items()}
         if self._teacher is not None:
-            answers = self._ask_teacher(images, labels, progress)
+            labelled = batch["labelled"].to(self._place.device)
+            labels, regions, answers = self._ask_teacher(images, labels, regions, labelled, progress)
         self._optimizer.zero_grad(set_to_none=True)
-        result: StudentLossResult = self._step(images, labels, existence, answers, progress)
+        result: StudentLossResult = self._step(images, labels, regions, existence, answers, progress)
         result.loss.backward()  # type: ignore[no-untyped-call]
         limit = self.job.training.clip_gradient_norm
         if limit is not None:
@@ -188,15 +208,23 @@ class Training:
         return result
 
     @torch.no_grad()
-    def _ask_teacher(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
-        """What the terms that count at this progress ask; the teacher does not run where that is nothing."""
+    def _ask_teacher(
+        self, images: Tensor, labels: Tensor, regions: Tensor, labelled: Tensor, progress: float
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Labels, regions and answers of a batch; the teacher does not run where nothing that counts asks it."""
         assert self._teacher is not None
-        needs = needs_of(self.job.settings.distill, progress)
-        if not needs:
-            return {}
+        asked = asked_of(self.job.settings, progress)
+        if not asked.anything:
+            return labels, regions, {}
         with self._teacher_place.autocast():
             output = self._teacher(normalise(images))
-        return teacher_answers(needs, output, labels, self._recipe.num_classes)
+        if asked.unlabelled and self._unlabelled_scenes is not None:
+            is_labelled = labelled[:, None, None]
+            regions = torch.where(is_labelled, regions, teacher_regions(output.logits, regions).to(regions.dtype))
+            threshold = self.job.settings.scenes.pseudo_labels
+            if threshold is not None:
+                labels = torch.where(is_labelled, labels, pseudo_labels(regions, confidence(output.logits), threshold))
+        return labels, regions, teacher_answers(asked.labelled, output, regions, self._recipe.num_classes)
 
     def _check_finite(self, totals: Mapping[str, Tensor], epoch: int, step: int) -> None:
         broken = [name for name, total in totals.items() if not torch.isfinite(total)]
@@ -230,7 +258,7 @@ class Training:
         )
 
     def _live_teacher(self) -> nn.Module | None:
-        if self.job.teacher is None or not needs_of(self.job.settings.distill):
+        if self.job.teacher is None or not self._asked.anything:
             return None
         teacher, _ = load_network(self._storage, self.job.teacher)
         return self._teacher_place.network(teacher).requires_grad_(False)
@@ -257,22 +285,47 @@ class Training:
         changes = changes_over_time(self.job.settings.distill)
         return DistributedDataParallel(step, static_graph=not changes, find_unused_parameters=changes)
 
+    def _view_order(self) -> ViewOrder:
+        job, mix = self.job, None
+        if self._unlabelled_scenes is not None:
+            in_batch = unlabelled_in_batch(job.training.batch_size, job.settings.scenes.unlabelled_share)
+            mix = Mix(len(self._unlabelled_scenes), in_batch)
+        return ViewOrder(
+            len(self._train_scenes),
+            job.settings.scenes.views,
+            job.training.batch_size,
+            job.seed,
+            self._workers,
+            mix=mix,
+            asks=functools.partial(_keys, job.settings) if self._asked.anything else None,
+            epochs=job.training.epochs,
+        )
+
     def _training_loader(self) -> Any:
-        knowledge = None
-        needs = needs_of(self.job.settings.distill)
-        if self.job.knowledge is not None and needs and self.job.purpose == "student":
-            settings = self.job.settings
-            expected = scene_hashes(settings, self._train_scenes)
-            cache_gb = settings.knowledge.node_cache_gb
-            knowledge = open_knowledge(Storage(self.job.knowledge), needs, expected, node_cache_gb=cache_gb)
+        settings, frames = self.job.settings, self._unlabelled_scenes
+        unlabelled = None
+        if frames is not None:
+            knowledge = self._stored(self.job.unlabelled_knowledge, self._asked.unlabelled, frames)
+            unlabelled = Unlabelled(frames, knowledge, settings.scenes.pseudo_labels)
         return training_loader(
             self._train_scenes,
             self._order,
-            knowledge,
-            self.job.settings.seed,
-            num_processes=self.job.settings.resources.loader_processes,
+            self._stored(self.job.knowledge, self._asked.labelled, self._train_scenes),
+            settings.seed,
+            num_processes=settings.resources.loader_processes,
             pin=self._place.device.type == "cuda",
+            unlabelled=unlabelled,
         )
+
+    def _stored(
+        self, uri: str | None, needs: frozenset[Need], scenes: SceneSet | UnlabelledScenes
+    ) -> KnowledgeReader | None:
+        """The stored answers about some scenes; None where nothing is asked, or the teacher runs live."""
+        if uri is None or not needs:
+            return None
+        settings = self.job.settings
+        expected = scene_hashes(settings, scenes)
+        return open_knowledge(Storage(uri), needs, expected, node_cache_gb=settings.knowledge.node_cache_gb)
 
     def _resume(self) -> None:
         checkpoint = load_newest(self._storage, self.job.folder, self.job.generation, self.notes.append)
@@ -293,3 +346,9 @@ class Training:
         best = Objectives.of(self.job.settings).best_epoch(self.history)
         kept = self.job.settings.teacher.keep_epochs if self.job.purpose == "teacher" else ()
         prune_checkpoints(self._storage, folder, {epoch, epoch - 1, best, *kept})
+
+
+def _keys(settings: StudySettings, progress: float) -> Keys:
+    """What is read of stored answers when the share `progress` of a training is done."""
+    asked = asked_of(settings, progress)
+    return Keys(*(frozenset(need.key for need in needs) for needs in asked))

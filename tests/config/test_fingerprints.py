@@ -104,9 +104,11 @@ OTHER_VALUES: dict[str, Any] = {
     "teacher.training.clip_gradient_norm": 1.0,
     "knowledge.mode": "auto",
     "scenes.root": "/other",
+    "scenes.unlabelled": ["/frames", "synthetic:10"],
+    "scenes.pseudo_labels": 0.9,
     "knowledge.store": "/other",
 }
-BASE = parse_settings({"scenes": {"dataset": "folder", "root": "/data"}})
+BASE = parse_settings({"scenes": {"dataset": "folder", "root": "/data", "unlabelled": ["/frames"]}})
 
 
 def other_value(path: str) -> Any:

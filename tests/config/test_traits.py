@@ -20,6 +20,7 @@ CHANGEABLE = (
     "name",
     "scenes.cache",
     "scenes.root",
+    "scenes.unlabelled",
     "teacher.allow_weak",
     "teacher.keep_epochs",
     "knowledge.store",
@@ -37,7 +38,14 @@ NEVER_SEARCHED = (
     "training.epochs",
 )
 ANSWERED_ONCE = ("teacher.", "scenes.", "knowledge.", "seed")
-PATH_SETTINGS = ("scenes.root", "teacher.init", "teacher.checkpoint", "student.init", "knowledge.store")
+PATH_SETTINGS = (
+    "scenes.root",
+    "scenes.unlabelled",
+    "teacher.init",
+    "teacher.checkpoint",
+    "student.init",
+    "knowledge.store",
+)
 NOT_OF_A_VIEW = (
     "scenes.dataset",
     "scenes.root",
@@ -50,6 +58,9 @@ NOT_OF_A_VIEW = (
     "scenes.test_fraction",
     "scenes.seed",
     "scenes.cache",
+    "scenes.unlabelled",
+    "scenes.unlabelled_share",
+    "scenes.pseudo_labels",
 )
 
 
@@ -62,12 +73,24 @@ def listed(entries: tuple[str, ...]) -> set[str]:
     ("trait", "expected"),
     [
         (Trait.CHANGEABLE, listed(CHANGEABLE)),
-        (Trait.LOCAL, {"scenes.root", "scenes.cache", "knowledge.store", "knowledge.node_cache_gb"}),
+        (
+            Trait.LOCAL,
+            {"scenes.root", "scenes.unlabelled", "scenes.cache", "knowledge.store", "knowledge.node_cache_gb"},
+        ),
         (Trait.ONE_FOR_ALL_TRIALS, listed(NEVER_SEARCHED)),
         (Trait.ANSWERED_ONCE, listed(ANSWERED_ONCE)),
         (Trait.A_PATH, set(PATH_SETTINGS)),
         (Trait.OF_A_VIEW, {"seed", *(listed(("scenes.",)) - set(NOT_OF_A_VIEW))}),
-        (Trait.ADDED_LATER, {"teacher.options.width", "teacher.keep_epochs"}),
+        (
+            Trait.ADDED_LATER,
+            {
+                "teacher.options.width",
+                "teacher.keep_epochs",
+                "scenes.unlabelled",
+                "scenes.unlabelled_share",
+                "scenes.pseudo_labels",
+            },
+        ),
     ],
 )
 def test_traits_say_what_the_lists_said(trait: Trait, expected: set[str]) -> None:

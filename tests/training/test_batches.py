@@ -52,7 +52,7 @@ def walked(seed: int, epochs: range, views: int | Literal["fresh"], scenes: int 
     found = []
     for epoch in epochs:
         order.epoch = epoch
-        dealt = {scene: view for ((scene, view),) in order}
+        dealt = {scene: view for ((scene, view, _, _),) in order}
         found.append([dealt[scene] for scene in range(scenes)])
     return found
 

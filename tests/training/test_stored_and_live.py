@@ -6,7 +6,7 @@ until the input of some unit, almost zero, gets the other sign; from then on the
 """
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,8 @@ def curves(
         live = curve(job)
         store = extract_here(TaughtStudy(Storage(study), checkpoint, settings))
 
-        def shifted(self: KnowledgeReader, scene: int, view: int) -> Mapping[str, Tensor]:
-            return answers(self, scene, (view + shift) % VIEWS)
+        def shifted(self: KnowledgeReader, scene: int, view: int, keys: Set[str] | None = None) -> Mapping[str, Tensor]:
+            return answers(self, scene, (view + shift) % VIEWS, keys)
 
         monkeypatch.setattr(KnowledgeReader, "answers", shifted)
         read = curve(job._replace(folder=f"{folder}-stored", teacher=None, knowledge=store))
