@@ -143,3 +143,31 @@ def test_two_workers_train_a_compiled_network_as_a_plain_one(roads: Path, tmp_pa
     assert second[1].curve == compiled.curve
     assert list(compiled.weights) == list(plain.weights)
     assert_close(compiled.weights, second[1].weights, rtol=0, atol=0)
+
+
+def job_with_frames(root: Path, study: Path) -> TrainingJob:
+    job = job_of(root, study)
+    changes = {
+        "scenes.unlabelled": ["synthetic:5"],
+        "scenes.pseudo_labels": 0.4,
+        "training.batch_size": 8,
+        "scenes.unlabelled_share": 0.6,
+    }
+    return job._replace(settings=with_overrides(job.settings, changes))
+
+
+def on_worker_with_frames(rank: int, root: Path, study: Path) -> Run:
+    return one_epoch(job_with_frames(root, study), current_workers())
+
+
+def test_two_workers_equal_one_with_frames_without_labels(roads: Path, tmp_path: Path) -> None:
+    """Three of eight frames of a step have labels, so the workers hold different numbers of them."""
+    for name in ("one", "two"):
+        Training(teacher_job(str(tmp_path / name), "teacher/t", 1, settings_of(roads))).run_epoch()
+    alone = one_epoch(job_with_frames(roads, tmp_path / "one"), ALONE)
+    first, second = run_in_two(on_worker_with_frames, tmp_path, roads, tmp_path / "two")
+    for mine, theirs in zip(first.curve, alone.curve, strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-5)
+    for own, wanted in zip(first.gradients, alone.gradients, strict=True):
+        assert (own - wanted).norm() <= 1e-5 * wanted.norm()
+    assert second.curve == first.curve

@@ -8,7 +8,7 @@ import pytest
 
 from intra_search.config.parsing import parse_settings
 from intra_search.config.study import StudySettings
-from intra_search.distill.loss import needs_of
+from intra_search.distill.unlabelled import asked_of
 from intra_search.knowledge import reader, source
 from intra_search.knowledge.answering import ShardWriter, plan_extraction
 from intra_search.knowledge.store import Making
@@ -34,10 +34,18 @@ def taught_study(folder: Path, settings: StudySettings) -> TaughtStudy:
     return TaughtStudy(Storage(folder), f"teacher/t/gen-1/{checkpoint_name(1)}", settings)
 
 
-def extract_here(study: TaughtStudy, settings: StudySettings | None = None) -> str:
+def extract_here(study: TaughtStudy, settings: StudySettings | None = None, *, unlabelled: bool = False) -> str:
     """What `extraction.extract` does on a cluster, in this process; returns the store's URI."""
     settings = settings or study.settings
-    plan = plan_extraction(study.storage, study.teacher, settings, needs_of(settings.distill), lambda: Making(1, "off"))
+    asked = asked_of(settings)
+    plan = plan_extraction(
+        study.storage,
+        study.teacher,
+        settings,
+        asked.unlabelled if unlabelled else asked.labelled,
+        lambda: Making(1, "off"),
+        unlabelled=unlabelled,
+    )
     writer = ShardWriter(study.storage, study.teacher, settings, plan.making, use_gpu=False)
     for task in plan.tasks:
         writer.write(task)

@@ -26,6 +26,7 @@ from tests.tiny_study import tiny_settings
 VIEWS = 2
 RECIPE = {"scale": [0.8, 1.5], "rotation": 10.0, "colour": 0.3}
 GRAPHS = {"distill.attention.weight": 0.0, "distill.affinity.weight": 1.0, "distill.affinity.orders": [1, 2, 3]}
+FRAMES = {"scenes.unlabelled": ["synthetic:5"], "scenes.pseudo_labels": 0.4}
 MAPS = {"distill.attention.weight": 0.1, "distill.affinity.weight": 0.0}
 
 
@@ -69,13 +70,16 @@ def curves(
         folder = f"trials/{uuid.uuid4().hex}"
         job = TrainingJob(str(study), f"{folder}-live", 1, "student", settings, 7, teacher=checkpoint)
         live = curve(job)
-        store = extract_here(TaughtStudy(Storage(study), checkpoint, settings))
+        taught = TaughtStudy(Storage(study), checkpoint, settings)
+        store = extract_here(taught)
+        about_frames = extract_here(taught, unlabelled=True) if settings.scenes.unlabelled else None
 
         def shifted(self: KnowledgeReader, scene: int, view: int, keys: Set[str] | None = None) -> Mapping[str, Tensor]:
             return answers(self, scene, (view + shift) % VIEWS, keys)
 
         monkeypatch.setattr(KnowledgeReader, "answers", shifted)
-        read = curve(job._replace(folder=f"{folder}-stored", teacher=None, knowledge=store))
+        stored = {"knowledge": store, "unlabelled_knowledge": about_frames}
+        read = curve(job._replace(folder=f"{folder}-stored", teacher=None, **stored))
         monkeypatch.undo()
         return read, live
 
@@ -84,7 +88,9 @@ def curves(
 
 # Maps are stored in half precision, and the training makes the difference grow.
 @pytest.mark.parametrize(
-    ("terms", "term", "tolerance", "growth"), [(GRAPHS, "affinity", 1e-5, 1), (MAPS, "attention", 1e-3, 10)]
+    ("terms", "term", "tolerance", "growth"),
+    [(GRAPHS, "affinity", 1e-5, 1), (GRAPHS | FRAMES, "affinity", 1e-5, 1), (MAPS, "attention", 1e-3, 10)],
+    ids=["graphs", "frames without labels", "maps"],
 )
 def test_the_curves_are_the_same(
     curves: Any, terms: dict[str, object], term: str, tolerance: float, growth: int
