@@ -404,7 +404,13 @@ def test_bad_space_is_refused(text: str, message: str) -> None:
     assert message in refused(text)
 
 
-@pytest.mark.parametrize("path", paths_with(StudySettings, Trait.ONE_FOR_ALL_TRIALS))
+@pytest.mark.parametrize(
+    "path",
+    sorted(
+        set(paths_with(StudySettings, Trait.ONE_FOR_ALL_TRIALS))
+        - set(paths_with(StudySettings, Trait.A_CHOICE_OF_STORED))
+    ),
+)
 def test_what_all_trials_share_is_never_searched(path: str) -> None:
     value = get_path(StudySettings(), path)
     domain = {"kind": "choice", "values": [value] if value is not None else ["/folder"]}
@@ -492,3 +498,34 @@ def overrides_for(text: str) -> list[str]:
     given = tomllib.loads(text).get("scenes", {})
     needs_root = given.get("dataset", "synthetic") != "synthetic" and "root" not in given
     return ["scenes.root=/data"] if needs_root else []
+
+
+def checkpoints(base: str, values: list[object], **changes: object) -> str:
+    domain = {"kind": "choice", "values": values, **changes}
+    return tomli_w.dumps({"teacher": {"checkpoint": base}, "space": {"teacher.checkpoint": domain}})
+
+
+def test_stored_teachers_are_a_choice_and_their_paths_become_absolute() -> None:
+    plan = parse_study(checkpoints("best", ["best", "shipped:drawn_roads", "s3://bucket/early"]), "f")
+    here = str(Path("best").absolute())
+    assert plan.space.values_of("teacher.checkpoint") == [here, "shipped:drawn_roads", "s3://bucket/early"]
+    assert plan.settings.teacher.checkpoint == here
+    assert plan.space.settings({"teacher.checkpoint": "s3://bucket/early"}).teacher.checkpoint == "s3://bucket/early"
+
+
+def test_a_setting_that_is_not_searched_has_one_value() -> None:
+    plan = parse_study('[teacher]\ncheckpoint = "shipped:drawn_roads"', "f")
+    assert plan.space.values_of("teacher.checkpoint") == ["shipped:drawn_roads"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (checkpoints("/a", ["/b", "/c"]), 'must hold the base setting, found teacher.checkpoint = "/a"'),
+        (checkpoints("/a", ["/a", 3]), "may be searched only as a choice of what is stored"),
+        (table("teacher.checkpoint", kind="int", low=0, high=3), "may be searched only as a choice of what is stored"),
+        (table("teacher.checkpoint", kind="choice", values=["/a"]), "must hold the base setting"),
+    ],
+)
+def test_other_choices_of_teachers_are_refused(text: str, message: str) -> None:
+    assert message in refused(text)

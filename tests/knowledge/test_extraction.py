@@ -55,7 +55,7 @@ def run(
         storage=Storage(folder),
     )
     plan = SimpleNamespace(store=store, tasks=shards, keys=["graph"], making=Making(1, "off"))
-    monkeypatch.setattr(extraction, "plan_extraction", lambda *_: plan)
+    monkeypatch.setattr(extraction, "plan_extraction", lambda *_, **__: plan)
     monkeypatch.setattr(extraction, "ray", cluster)
     uri = extraction.extract(
         Storage(folder),

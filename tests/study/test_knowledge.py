@@ -73,3 +73,30 @@ def test_a_lost_shard_is_tried_again_and_a_hopeless_one_ends_the_step(
         Note("knowledge: shard 1 is tried again (unknown: ValueError: a bug)"),
     ]
     assert folder.device_seconds([])["knowledge"] == 2.5
+
+
+def test_frames_without_labels_are_answered_in_a_store_of_their_own(
+    roads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pseudo-labels alone ask nothing about labelled scenes."""
+    asked: list[tuple[bool, set[str]]] = []
+
+    def extract(storage: object, teacher: str, settings: object, needs: Any, *, unlabelled: bool, **_: object) -> str:
+        asked.append((unlabelled, {need.key for need in needs}))
+        return f"store {unlabelled}"
+
+    monkeypatch.setattr(extraction, "extract", extract)
+
+    def stored(**changes: object) -> knowledge.Stored | None:
+        asked.clear()
+        frames = {"scenes.unlabelled": ["synthetic:3"], "scenes.pseudo_labels": 0.9}
+        settings = with_overrides(tiny_settings(roads), frames | changes)
+        context = context_of(StudyFolder(str(tmp_path / "study")), StudyPlan(settings, Space(settings, {})), Notes())
+        return knowledge.ensure(context, TEACHER)
+
+    assert stored() == knowledge.Stored("store False", "store True")
+    (_, labelled), (_, unlabelled) = asked
+    assert unlabelled == labelled | {"regions", "confidence"}
+    no_terms = {"distill.affinity.weight": 0.0, "distill.attention.weight": 0.0}
+    assert stored(**no_terms) == knowledge.Stored(None, "store True")
+    assert asked == [(True, {"regions", "confidence"})]

@@ -46,8 +46,9 @@ def steps(
 
         return ensure
 
-    def search(context: Any, conductor: Any, teacher: Any, knowledge: Any) -> None:
-        order.append(f"search with {teacher and teacher.checkpoint} and {knowledge}")
+    def search(context: Any, conductor: Any, taught: Any) -> None:
+        found = [f"{own.teacher.checkpoint} and {own.knowledge}" for own in taught.values()]
+        order.append(f"search with {', '.join(found) or 'nothing'}")
         while (assignment := conductor.next()) is not None:
             conductor.lost(assignment.trial, "made up") if state == "failed" else None
 
@@ -75,7 +76,7 @@ def test_a_live_teacher_needs_no_knowledge(folder: StudyFolder, monkeypatch: pyt
 
 def test_a_study_that_never_distils_needs_no_teacher(folder: StudyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = parse_study("[distill]\nenabled = false", "f")
-    assert steps(folder, plan, monkeypatch) == ["baselines", "search with None and None"]
+    assert steps(folder, plan, monkeypatch) == ["baselines", "search with nothing"]
 
 
 def test_a_study_whose_trials_all_fail_ends_with_the_reason(

@@ -78,8 +78,8 @@ def curves(
             return answers(self, scene, (view + shift) % VIEWS, keys)
 
         monkeypatch.setattr(KnowledgeReader, "answers", shifted)
-        stored = {"knowledge": store, "unlabelled_knowledge": about_frames}
-        read = curve(job._replace(folder=f"{folder}-stored", teacher=None, **stored))
+        stored = job._replace(knowledge=store, unlabelled_knowledge=about_frames)
+        read = curve(stored._replace(folder=f"{folder}-stored", teacher=None))
         monkeypatch.undo()
         return read, live
 
