@@ -116,6 +116,46 @@ def test_interrupted_once_it_finishes_the_epoch_and_leaves(command: Command, roa
     assert record["epochs"] == len(read_history(study, 0)) < 200
 
 
+def test_two_stored_teachers_and_frames_without_labels(command: Command, roads: Path, tmp_path: Path) -> None:
+    """A study's teacher at two of its epochs is a choice of the next study; each answers all frames once."""
+    first, study = tmp_path / "first", tmp_path / "study"
+    teacher = {"keep_epochs": [1, 3], "training": {"epochs": 3, "batch_size": 2, "learning_rate": 0.003}}
+    small = {"search": {"num_trials": 1}, "space": {}, "points": []}
+    command.run(
+        "run", str(write_study(tmp_path / "first.toml", roads, **small, teacher=teacher)), "--study", str(first)
+    )
+    (home,) = (first / "teacher").iterdir()
+    early, late = (str(home / f"gen-1/checkpoint-00000{epoch}") for epoch in (1, 3))
+
+    network = {"network": "pspnet_resnet18", "options": {"head_channels": 8, "bins": [1, 2]}}
+    file = write_study(
+        tmp_path / "study.toml",
+        roads,
+        teacher={**network, "checkpoint": late, "allow_weak": True},
+        scenes={"unlabelled": ["synthetic:4"], "pseudo_labels": 0.5},
+        space={
+            "distill.enabled": {"kind": "choice", "values": [True, False]},
+            "teacher.checkpoint": {"kind": "choice", "values": [early, late], "when": {"distill.enabled": True}},
+        },
+        points=[{"distill.enabled": False}, {"teacher.checkpoint": early}, {"teacher.checkpoint": late}],
+        search={"num_trials": 4},
+    )
+    output = command.run("run", str(file), "--study", str(study))
+    assert "scenes.unlabelled: 4 frames without labels" in output
+    for name in (early, late):
+        assert re.search(rf"the teacher {re.escape(name)} is (not )?better than", output.replace("\n", " ")), output
+    points = [read_record(study, trial)["point"].get("teacher.checkpoint") for trial in range(4)]
+    assert {early, late, None} == set(points)
+    assert len(list((study / "teacher").iterdir())) == 2
+    sources = [json.loads(path.read_text()) for path in study.glob("knowledge/*/source.json")]
+    assert len(sources) == 4
+    assert sum(len(list(folder.glob("manifest-*.json"))) for folder in (study / "knowledge").iterdir()) == 4
+
+    assert "nothing is missing" in command.run("run", str(file), "--study", str(study))
+    other = [*("run", str(file)), "--study", str(study), "--set", 'scenes.unlabelled=["synthetic:5"]']
+    assert "must keep the scenes of its trials" in command.run(*other, code=2)
+
+
 def test_a_trial_that_diverges_fails_and_the_search_goes_on(command: Command, roads: Path, tmp_path: Path) -> None:
     study = tmp_path / "study"
     space = {**SPACE, "training.learning_rate": {"kind": "choice", "values": [0.003, 1e30]}}
