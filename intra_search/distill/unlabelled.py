@@ -105,6 +105,11 @@ def unlabelled_in_batch(batch_size: int, share: float) -> int:
     return count
 
 
+def labelled_in_batch(batch_size: int, scenes: ScenesSettings) -> int:
+    """Frames with labels in a batch: all of them where `scenes.unlabelled` is empty."""
+    return batch_size - (unlabelled_in_batch(batch_size, scenes.unlabelled_share) if scenes.unlabelled else 0)
+
+
 def teacher_regions(logits: Tensor, shown: Tensor) -> Tensor:
     """The teacher's map of classes, (B, H, W) int64: its largest logit; 255 where `shown` (B, H, W) is 255, outside of
     the frame."""

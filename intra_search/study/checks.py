@@ -1,8 +1,10 @@
 """What must hold before a study begins or goes on; found out before anything is written or any device is taken."""
 
 from intra_search.config.hashing import json_hash
+from intra_search.config.space import Space
 from intra_search.config.study import StudySettings
-from intra_search.distill.unlabelled import unlabelled_in_batch
+from intra_search.distill.terms.table import TERMS
+from intra_search.distill.unlabelled import labelled_in_batch
 from intra_search.errors import CheckpointError, SettingError
 from intra_search.networks.checkpoint import read_checkpoint_about
 from intra_search.networks.released import depth_of, imagenet_state, is_file
@@ -42,16 +44,31 @@ def fingerprint_of_frames(settings: StudySettings, train: SceneSet) -> str:
 
 def check_batches(settings: StudySettings, num_scenes: int) -> None:
     """Batches that could not be dealt would fail every training, after the study has begun."""
-    sizes = {"training": settings.training.batch_size, "teacher.training": settings.teacher.training.batch_size}
-    for group, size in sizes.items():
+    labelled = {
+        "training": labelled_in_batch(settings.training.batch_size, settings.scenes),
+        "teacher.training": settings.teacher.training.batch_size,
+    }
+    for group, size in labelled.items():
         if size > num_scenes:
             found = f"{size} with {num_scenes} training scenes"
             raise SettingError(f"{group}.batch_size", "must not exceed the training scenes", found, "lower it")
-    if settings.scenes.unlabelled:
-        unlabelled_in_batch(settings.training.batch_size, settings.scenes.unlabelled_share)
     if settings.training.batch_size < settings.resources.workers:
         found = f"{settings.training.batch_size} with {settings.resources.workers} workers"
         raise SettingError("training.batch_size", "must give every worker a sample", found, "raise it")
+
+
+def check_schedules(space: Space, num_scenes: int) -> None:
+    """A term must begin before a training ends: one that never does would be a weight that is silently 0."""
+    base = space.base
+    labelled = labelled_in_batch(base.training.batch_size, base.scenes)
+    steps = base.training.epochs * (num_scenes // labelled)
+    for name in TERMS:
+        if not any(space.values_of(f"distill.{name}.weight")):
+            continue
+        latest = max(space.values_of(f"distill.{name}.start"))
+        if latest * steps > steps - 1:
+            rule = f"must lie before the last of a training's {steps} steps, else the term never begins"
+            raise SettingError(f"distill.{name}.start", rule, f"{latest:g}", "lower it, or train longer")
 
 
 def check_init(settings: StudySettings, train: SceneSet, *, with_teacher: bool) -> None:

@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 from intra_search.config.space import Space
 from intra_search.config.study import StudySettings
-from intra_search.distill.unlabelled import asked_of, unlabelled_in_batch
+from intra_search.distill.unlabelled import asked_of, labelled_in_batch
 from intra_search.search.stopping.halving import rungs
 from intra_search.store.artefacts import KnowledgeChoice, KnowledgeChoiceRecord, Teacher
 from intra_search.study.context import StudyContext
@@ -78,8 +78,7 @@ def _unlabelled(settings: StudySettings) -> dict[str, Any]:
     if frames is None:
         return {}
     size = settings.training.batch_size
-    labelled = size - unlabelled_in_batch(size, settings.scenes.unlabelled_share)
-    return {"unlabelled": len(frames), "views_per_scene": size / labelled}
+    return {"unlabelled": len(frames), "views_per_scene": size / labelled_in_batch(size, settings.scenes)}
 
 
 def choose(costs: ViewCosts, amount: Amount) -> KnowledgeChoice:

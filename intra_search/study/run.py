@@ -22,7 +22,7 @@ from intra_search.store.storage import Storage
 from intra_search.store.study_folder import StudyFolder
 from intra_search.store.trial_state import TrialState
 from intra_search.study import baselines, knowledge, knowledge_mode, plain_student, search, teacher, twin
-from intra_search.study.checks import check_batches, check_init, checked_scenes, fingerprint_of_frames
+from intra_search.study.checks import check_batches, check_init, check_schedules, checked_scenes, fingerprint_of_frames
 from intra_search.study.comparison import TeacherComparison
 from intra_search.study.context import StudyContext
 from intra_search.study.mirrors.table import MIRRORS
@@ -58,6 +58,7 @@ def run_study(uri: str, plan: StudyPlan, tell: Tell, *, address: str | None, tak
     for own in teacher.plans(plan).values():
         check_init(own.settings, train, with_teacher=not teacher.is_stored(folder, own.settings, fingerprint))
     check_batches(settings, num_scenes=len(train))
+    check_schedules(plan.space, num_scenes=len(train))
     with study_lock(folder.storage, takeover=takeover):
         folder.check(dumped, trained_on)  # again: another driver may have begun the study since
         generation = folder.begin(dumped, plan.space.tables(), trained_on)

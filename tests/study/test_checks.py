@@ -1,0 +1,57 @@
+"""What is refused before a study begins: batches that cannot be dealt, terms that never begin."""
+
+import pytest
+import tomli_w
+
+from intra_search.config.study_file import parse_study
+from intra_search.errors import SettingError
+from intra_search.study.checks import check_batches, check_schedules
+
+
+@pytest.mark.parametrize(
+    ("changes", "scenes", "message"),
+    [
+        (["training.batch_size=8"], 7, "training.batch_size: must not exceed the training scenes, found 8 with 7"),
+        (["teacher.training.batch_size=8"], 7, "teacher.training.batch_size: must not exceed"),
+        (["training.batch_size=2", "resources.workers=3"], 9, "must give every worker a sample, found 2 with 3"),
+        (['scenes.unlabelled=["synthetic:4"]', "training.batch_size=1"], 9, "must have room for both kinds of frames"),
+        (['scenes.unlabelled=["synthetic:4"]', "training.batch_size=8"], 3, "found 4 with 3 training scenes"),
+    ],
+)
+def test_batches_that_cannot_be_dealt(changes: list[str], scenes: int, message: str) -> None:
+    settings = parse_study("", "f", ["training.batch_size=4", "teacher.training.batch_size=1", *changes]).settings
+    with pytest.raises(SettingError) as caught:
+        check_batches(settings, num_scenes=scenes)
+    assert message in str(caught.value)
+
+
+def test_frames_without_labels_leave_room_for_few_scenes() -> None:
+    changes = ['scenes.unlabelled=["synthetic:4"]', "training.batch_size=8", "teacher.training.batch_size=1"]
+    check_batches(parse_study("", "f", changes).settings, num_scenes=4)
+
+
+def test_a_term_must_begin_before_the_last_step_is_over() -> None:
+    """Ten epochs of two steps: the last of the 20 begins when the share 0.95 is done."""
+    training = {"epochs": 10, "batch_size": 4}
+    for start, refused in ((0.95, False), (0.951, True)):
+        text = tomli_w.dumps({"training": training, "distill": {"affinity": {"start": start}}})
+        space = parse_study(text, "f").space
+        if not refused:
+            check_schedules(space, num_scenes=9)
+            continue
+        with pytest.raises(
+            SettingError, match=r"distill\.affinity\.start: must lie before the last of a training's 20"
+        ):
+            check_schedules(space, num_scenes=9)
+
+
+def test_a_term_that_no_trial_weighs_may_begin_whenever_it_likes() -> None:
+    text = tomli_w.dumps({"distill": {"affinity": {"start": 0.999, "weight": 0.0}}})
+    check_schedules(parse_study(text, "f").space, num_scenes=16)
+
+
+def test_the_latest_start_of_a_space_counts() -> None:
+    domain = {"kind": "float", "low": 0.0, "high": 0.99}
+    tree = {"training": {"epochs": 2, "batch_size": 4}, "space": {"distill.affinity.start": domain}}
+    with pytest.raises(SettingError, match=r"found 0\.99; lower it, or train longer"):
+        check_schedules(parse_study(tomli_w.dumps(tree), "f").space, num_scenes=16)
