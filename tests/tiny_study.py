@@ -59,7 +59,7 @@ def tiny_tree(root: Path, **groups: dict[str, Any]) -> dict[str, Any]:
             "resnet18": {"width": 0.25},
         },
         "training": training,
-        "search": {"num_trials": 2},
+        "search": {"num_trials": 2, "twin": False},
         "resources": {"gpus_per_worker": 0},
     }
     for name, group in groups.items():

@@ -15,7 +15,10 @@ pytestmark = pytest.mark.ray
 
 
 def test_run_again_extend_and_read(command: Command, roads: Path, tmp_path: Path) -> None:
-    study, file = tmp_path / "study", write_study(tmp_path / "study.toml", roads, search={"num_trials": 3})
+    study, file = (
+        tmp_path / "study",
+        write_study(tmp_path / "study.toml", roads, search={"num_trials": 3, "twin": True}),
+    )
     stopped = command.run("run", str(file), "--study", str(study), "--set", "teacher.allow_weak=false", code=2)
     assert "the teacher must be better than the plain student, found val/miou" in stopped.splitlines()[-1]
     output = command.run("run", str(file), "--study", str(study))
@@ -63,6 +66,7 @@ def check_best(command: Command, study: Path) -> None:
         if record["state"] == "done"
     ]
     assert best["objectives"]["val/miou"] == max(record["objectives"]["val/miou"] for record in done)
+    assert (best["twin"] is not None) == best["settings"]["distill.enabled"]
     assert best["settings"] == read_record(study, best["trial"])["point"]
     assert Path(best["checkpoint"], "manifest.json").exists()
     history = read_history(study, best["trial"])
@@ -138,7 +142,7 @@ def test_two_stored_teachers_and_frames_without_labels(command: Command, roads: 
             "teacher.checkpoint": {"kind": "choice", "values": [early, late], "when": {"distill.enabled": True}},
         },
         points=[{"distill.enabled": False}, {"teacher.checkpoint": early}, {"teacher.checkpoint": late}],
-        search={"num_trials": 4},
+        search={"num_trials": 4, "halving": {"enabled": False}},
     )
     output = command.run("run", str(file), "--study", str(study))
     assert "scenes.unlabelled: 4 frames without labels" in output

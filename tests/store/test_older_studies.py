@@ -142,7 +142,9 @@ def test_run_with_the_old_study_file_goes_on(command: Command, tmp_path: Path) -
     finished = {path: path.read_bytes() for path in study.glob("trials/*/history.jsonl") if "00004" not in str(path)}
     first = read_history(study, 4)
     assert (len(finished), len(first)) == (5, 1)
-    output = command.run("run", str(file), "--study", str(study), "--set", "search.num_trials=7")
+    output = command.run(
+        "run", str(file), "--study", str(study), "--set", "search.num_trials=7", "--set", "search.twin=false"
+    )
     assert f"{file}: student.width is now student.erfnet.width, student.enet.width, student.resnet18.width" in output
     assert f"{file}: student.blocks is now student.erfnet.blocks, student.enet.blocks" in output
     assert "trial 4 resumed: network=erfnet, width=0.125, blocks=[1, 2]" in output

@@ -120,7 +120,7 @@ def teacher(roads: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 
 def test_a_live_teacher_adds_its_terms(roads: Path, teacher: tuple[Path, str]) -> None:
     study, checkpoint = teacher
-    settings = with_overrides(tiny_settings(roads), {"knowledge.mode": "live"})
+    settings = with_overrides(tiny_settings(roads), {"knowledge.mode": "live", "distill.balance": "none"})
     row = Training(job(study, settings, teacher=checkpoint)).run_epoch()
     parts = row["train/ce"] + 0.1 * row["train/affinity"] + 0.1 * row["train/attention"]
     assert row["train/affinity"] > 0
