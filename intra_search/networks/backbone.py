@@ -68,14 +68,27 @@ class DilatedResNet(nn.Module):
         return {"block1": block1, "block2": block2, "block3": block3, "block4": block4, "block5": block5}
 
 
+class _SubsampledConv2d(nn.Conv2d):
+    """A 1x1 convolution with a stride that picks its pixels first: the same numbers, parameters and names.
+
+    For fewer than 8 input channels in channels-last memory, oneDNN's AVX2 kernel of such a convolution writes past its
+    buffer in the backward pass: wrong gradients or a crash (uxlfoundation/oneDNN issue 6035, open in 2026).
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # torch's name
+        rows, columns = self.stride
+        return F.conv2d(input[:, :, ::rows, ::columns], self.weight, self.bias)
+
+
 def _stage(
     block: type[BasicBlock] | type[Bottleneck], channels_in: int, planes: int, blocks: int, stride: int
 ) -> nn.Sequential:
     channels_out = planes * block.expansion
     shortcut = None
     if stride != 1 or channels_in != channels_out:
+        convolution = _SubsampledConv2d if stride != 1 and channels_in < 8 else nn.Conv2d
         shortcut = nn.Sequential(
-            nn.Conv2d(channels_in, channels_out, kernel_size=1, stride=stride, bias=False),
+            convolution(channels_in, channels_out, kernel_size=1, stride=stride, bias=False),
             nn.BatchNorm2d(channels_out),
         )
     first = block(channels_in, planes, stride, shortcut)

@@ -1,5 +1,6 @@
 """Contract of every network in the table, and facts about single ones."""
 
+import copy
 from typing import cast
 
 import pytest
@@ -243,3 +244,18 @@ def test_pyramid_averages() -> None:
 def test_misuse_is_named(name: str, options: dict[str, object], message: str) -> None:
     with pytest.raises(SettingError, match=message):
         build_network(name, 5, **options)
+
+
+def test_gradients_of_a_strided_shortcut_of_four_channels_are_those_of_float64() -> None:
+    """oneDNN's own kernel writes past its buffer here in channels-last memory, on machines with AVX2 only."""
+    torch.manual_seed(0)
+    network = build_network("resnet18", 5, width=0.0625).eval().to(memory_format=torch.channels_last)
+    exact = copy.deepcopy(network).double()
+    images = torch.rand(4, 3, 32, 64)
+    for net, x in ((network, images.contiguous(memory_format=torch.channels_last)), (exact, images.double())):
+        net(x).logits.square().mean().backward()
+    for (name, weight), wanted in zip(network.named_parameters(), exact.parameters(), strict=True):
+        assert weight.grad is not None
+        assert wanted.grad is not None
+        scale = wanted.grad.abs().max().clamp_min(1e-6)
+        assert float((weight.grad.double() - wanted.grad).abs().max() / scale) < 1e-2, name

@@ -1,6 +1,7 @@
-"""Studies of the first release, 53b70fb, in `tests/golden/study-v1`: read as that release read them, and gone on with.
+"""Studies of older releases in `tests/golden`: read as those releases read them, and gone on with. Version 1 is that of
+53b70fb, version 2 that of 3e05ed2, with its schedules of terms and its defaults.
 
-`plain` and `distilled` were made from the study files beside them. Of `plain`, trial 4 was put back to its first epoch,
+They were made from the study files beside them. Of `plain`, trial 4 was put back to its first epoch,
 with the checkpoint of that release. `…-answers.json` is what that release's `status`, `trials` and `best` printed with
 --json; STUDY stands for the study's folder.
 """
@@ -19,14 +20,22 @@ from intra_search.store.study_folder import STUDY_VERSION, StudyFolder
 from tests.commands import Command, read_history, read_record
 from tests.store.test_study_folder import tree_hash
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "study-v1"
-STUDIES = ["plain", "distilled"]
+GOLDEN = Path(__file__).parents[1] / "golden"
+STUDIES = {"plain": "study-v1", "distilled": "study-v1", "scheduled": "study-v2"}
 
 
-@pytest.fixture(params=STUDIES)
+def golden(name: str) -> Path:
+    return GOLDEN / STUDIES[name] / name
+
+
+def study_file(study: Path) -> Path:
+    return golden(study.name).with_suffix(".toml")
+
+
+@pytest.fixture(params=list(STUDIES))
 def old_study(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A copy of one of the studies, named as it is."""
-    return Path(shutil.copytree(GOLDEN / request.param, tmp_path / request.param))
+    return Path(shutil.copytree(golden(request.param), tmp_path / request.param))
 
 
 def with_todays_paths(value: Any, network: str) -> Any:
@@ -41,7 +50,7 @@ def with_todays_paths(value: Any, network: str) -> Any:
 
 
 def old_answers(study: Path) -> dict[str, Any]:
-    text = (GOLDEN / f"{study.name}-answers.json").read_text().replace("STUDY", str(study))
+    text = golden(study.name).with_name(f"{study.name}-answers.json").read_text().replace("STUDY", str(study))
     answers = dict(with_todays_paths(json.loads(text), "resnet18"))
     for best in (answers["best"], answers["status"]["best"]):
         best["twin"] = None  # that release trained none
@@ -63,7 +72,7 @@ def test_status_trials_and_best_are_what_the_old_release_said_and_nothing_is_wri
 
 def test_the_old_study_file_fits_its_study_and_its_scenes(old_study: Path) -> None:
     folder = StudyFolder(str(old_study))
-    plan = load_study(GOLDEN / f"{old_study.name}.toml").with_defaults(folder.defaults)
+    plan = load_study(study_file(old_study)).with_defaults(folder.defaults)
     fingerprint = open_scenes(plan.settings.scenes, "train").fingerprint
     assert fingerprint == folder.stored()["study"]["scenes"]
     folder.check(plan.settings.model_dump(mode="json"), fingerprint)
@@ -78,7 +87,7 @@ def test_the_old_study_file_fits_its_study_and_its_scenes(old_study: Path) -> No
 
 def begun(study: Path) -> StudyFolder:
     folder = StudyFolder(str(study))
-    plan = load_study(GOLDEN / f"{study.name}.toml").with_defaults(folder.defaults)
+    plan = load_study(study_file(study)).with_defaults(folder.defaults)
     fingerprint = folder.stored()["study"]["scenes"]
     assert folder.begin(plan.settings.model_dump(mode="json"), plan.space.tables(), fingerprint) == folder.generation
     return folder
@@ -90,29 +99,38 @@ def test_begin_writes_todays_form_and_says_what_changed(old_study: Path) -> None
     new, stored = tree_hash(old_study), folder.stored()
     assert (stored["study"]["version"], folder.generation) == (STUDY_VERSION, 2)
     changes = [(change["path"], change["old"], change["new"]) for change in stored["study"]["changes"]]
-    assert changes == [
-        ("study.version", "1", "3"),
+    is_first = STUDIES[old_study.name] == "study-v1"
+    moved = [
         ("student.width", "0.0625", "'student.erfnet.width, student.enet.width, student.resnet18.width'"),
         ("student.blocks", "[1, 1]", "'student.erfnet.blocks, student.enet.blocks'"),
     ]
+    assert changes == [("study.version", "1" if is_first else "2", "3"), *(moved if is_first else [])]
     written = {path for path in new if new[path] != old[path]}
     assert new.keys() == old.keys()
     assert written == {
         "study.toml",
         "generation",
-        *(path for path in old if path.endswith("record.json") and "tri" in path),
+        *(path for path in old if path.endswith("record.json") and "tri" in path and is_first),
     }
     expected = old_answers(old_study)["trials"]
     assert [read_record(old_study, number) for number in range(len(expected))] == expected
-    assert stored["settings"]["student"]["enet"] == {"width": 0.0625, "blocks": [1, 1]}
+    if is_first:
+        assert stored["settings"]["student"]["enet"] == {"width": 0.0625, "blocks": [1, 1]}
+    else:
+        affinity, attention = stored["settings"]["distill"]["affinity"], stored["settings"]["distill"]["attention"]
+        assert (affinity["start"], affinity["ramp"], affinity["decay"]) == (0.0, 0.25, 0.0)  # a warm-up
+        assert (attention["start"], attention["ramp"], attention["decay"]) == (0.0, 0.0, 1.0)  # a cosine
+        assert stored["settings"]["distill"]["balance"] == "none"  # the default of that release
     assert "width" not in stored["settings"]["student"]
     begun(old_study)
     assert len(folder.stored()["study"]["changes"]) == len(changes)
 
 
+@pytest.mark.parametrize("old_study", [name for name in STUDIES if STUDIES[name] == "study-v1"], indirect=True)
 def test_a_begin_that_was_killed_between_records_and_settings_is_begun_again(
     old_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Only version 1 has records to rewrite."""
     whole = Path(shutil.copytree(old_study, tmp_path / "other" / old_study.name))
     begun(whole)
     folder = StudyFolder(str(old_study))
@@ -125,7 +143,7 @@ def test_a_begin_that_was_killed_between_records_and_settings_is_begun_again(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(folder.storage, "write_bytes", dies_after_a_record)
-    plan = load_study(GOLDEN / f"{old_study.name}.toml").with_defaults(folder.defaults)
+    plan = load_study(study_file(old_study)).with_defaults(folder.defaults)
     with pytest.raises(KeyboardInterrupt):
         folder.begin(plan.settings.model_dump(mode="json"), plan.space.tables(), "a" * 64)
     assert StudyFolder(str(old_study)).stored()["study"]["version"] == 1
@@ -138,7 +156,7 @@ def test_a_begin_that_was_killed_between_records_and_settings_is_begun_again(
 @pytest.mark.ray
 def test_run_with_the_old_study_file_goes_on(command: Command, tmp_path: Path) -> None:
     """Trial 4 goes on from the old release's checkpoint; finished trials stay as they are."""
-    study, file = Path(shutil.copytree(GOLDEN / "plain", tmp_path / "plain")), GOLDEN / "plain.toml"
+    study, file = Path(shutil.copytree(golden("plain"), tmp_path / "plain")), study_file(Path("plain"))
     finished = {path: path.read_bytes() for path in study.glob("trials/*/history.jsonl") if "00004" not in str(path)}
     first = read_history(study, 4)
     assert (len(finished), len(first)) == (5, 1)
