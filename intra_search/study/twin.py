@@ -53,7 +53,7 @@ def _trained(context: StudyContext, record: TrialRecord) -> TwinRecord:
     home, uri = twin_folder(trial), context.folder.storage.uri
     history = train_alone(
         student_job(uri, trial, home, context.generation, plain, knowledge=None, teacher=""),
-        cpus=cluster.cpus_alone,
+        cpus=plain.resources.cpus_per_worker,  # as many threads as the trial had
         gpus=cluster.gpus_alone,
         progress=lambda row: context.tell(TwinEpoch(trial, row, plain.training.epochs)),
         note=context.note,
