@@ -7,8 +7,9 @@ goes on from there, and `--report` prints the tables of docs/distillation.md fro
 score, commit and machine.
 
 The teacher is the shipped one, which saw 3000 other drawn scenes. For each case and arm the learning rate is chosen on
-a seed of its own, among the same rates for all arms; then the seeds of the comparison follow. A seed fixes initial
-weights and data order, alike for all arms, so arms are compared seed by seed: mean, standard deviation, and the mean of
+a seed of its own, among the same rates for all arms; then the seeds of the comparison follow. Arms with frames without
+labels (960 other drawn scenes, half of each batch) train half the epochs: as many steps. A seed fixes initial weights
+and data order, alike for all arms, so arms are compared seed by seed: mean, standard deviation, and the mean of
 the paired differences to `plain` with its 95 % interval (Student's t). The score is val/miou of 96 scenes after the
 last epoch: no best epoch is chosen, so no arm gains by chance.
 """
@@ -33,7 +34,8 @@ from scipy.stats import t as student_t
 from intra_search.config.parsing import parse_settings, with_overrides
 from intra_search.config.seeding import derived_seed
 from intra_search.config.study import StudySettings
-from intra_search.distill.loss import needs_of
+from intra_search.distill.needs import Need
+from intra_search.distill.unlabelled import asked_of
 from intra_search.distill.workers import ALONE
 from intra_search.knowledge.answering import ShardWriter, plan_extraction
 from intra_search.knowledge.store import Making
@@ -101,11 +103,21 @@ CASES = {
         (1000, "long", 12),
     )
 }
+UNLABELLED: dict[str, Any] = {"scenes.unlabelled": ["synthetic:960"], "scenes.unlabelled_share": 0.5}
 ARMS: dict[str, dict[str, Any]] = {
     "plain": {"distill.enabled": False},
     "paper": {"distill.preset": "paper"},
     "canonical": {"distill.preset": "canonical"},
     "intra": {"distill.preset": "intra"},
+    "intra + logits": {"distill.preset": "intra", "distill.kd.weight": 0.3},
+    "canonical, unlabelled": {"distill.preset": "canonical", **UNLABELLED},
+    "intra, unlabelled": {"distill.preset": "intra", **UNLABELLED},
+    "pseudo-labels": {
+        "distill.affinity.weight": 0.0,
+        "distill.attention.weight": 0.0,
+        "scenes.pseudo_labels": 0.9,
+        **UNLABELLED,
+    },
     "affinity alone": {"distill.affinity.weight": 0.3, "distill.attention.weight": 0.0},
     "IntRA's two terms": {"distill.affinity.weight": 0.3, "distill.attention.weight": 0.3},
 }
@@ -134,7 +146,12 @@ class Student(Training):
 
 def settings_of(case: str, arm: str, rate: float) -> StudySettings:
     base = with_overrides(parse_settings(TREE), {**CASES[case].changes, "training.learning_rate": rate})
-    return with_overrides(base, ARMS[arm])
+    settings = with_overrides(base, ARMS[arm])
+    return (
+        with_overrides(settings, {"training.epochs": CASES[case].epochs // 2})
+        if asked_of(settings).unlabelled
+        else settings
+    )
 
 
 def place_teacher(study: str) -> None:
@@ -144,12 +161,24 @@ def place_teacher(study: str) -> None:
         write_bundle(Storage(study), TEACHER, bundle.files, bundle.about)
 
 
-def store_answers(study: str, settings: StudySettings) -> str | None:
-    """URI of the answers that an arm asks for; what is there already is kept."""
-    needs = needs_of(settings.distill)
-    if not needs:
-        return None
-    plan = plan_extraction(Storage(study), TEACHER, settings, needs, lambda: Making(1, "off"))
+class Stored(NamedTuple):
+    """URIs of the answers that an arm asks for."""
+
+    labelled: str | None
+    unlabelled: str | None
+
+
+def store_answers(study: str, settings: StudySettings) -> Stored:
+    """What is there already is kept."""
+    asked = asked_of(settings)
+    return Stored(
+        _extracted(study, settings, asked.labelled, unlabelled=False) if asked.labelled else None,
+        _extracted(study, settings, asked.unlabelled, unlabelled=True) if asked.unlabelled else None,
+    )
+
+
+def _extracted(study: str, settings: StudySettings, needs: frozenset[Need], *, unlabelled: bool) -> str:
+    plan = plan_extraction(Storage(study), TEACHER, settings, needs, lambda: Making(1, "off"), unlabelled=unlabelled)
     writer = ShardWriter(Storage(study), TEACHER, settings, plan.making, use_gpu=False)
     for task in plan.tasks:
         writer.write(task)
@@ -157,13 +186,16 @@ def store_answers(study: str, settings: StudySettings) -> str | None:
     return plan.store.storage.uri
 
 
-def score(study: str, knowledge: str | None, run: Run) -> float:
+def score(study: str, stored: Stored, run: Run) -> float:
     """val/miou of one training after its last epoch."""
     torch.set_num_threads(1)
     seed = derived_seed(run.seed, run.case)  # the same for every arm
     folder = "runs/" + "-".join(str(part).replace(" ", "_") for part in run)
     settings = settings_of(run.case, run.arm, run.rate)
-    return Student(TrainingJob(study, folder, 1, "student", settings, seed, knowledge=knowledge)).score()
+    job = TrainingJob(
+        study, folder, 1, "student", settings, seed, stored.labelled, unlabelled_knowledge=stored.unlabelled
+    )
+    return Student(job).score()
 
 
 class Ledger:
