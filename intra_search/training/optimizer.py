@@ -11,7 +11,7 @@ from intra_search.config.training import TrainingSettings
 def build_optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
     """SGD with momentum as in the authors' code, or AdamW; the same options for all parameters.
 
-    AdamW is fused, one pass over all weights: else a step of a small student spends a tenth of its time here (measured).
+    AdamW is fused, one pass over all weights: else it takes a tenth of a small student's step (measured).
     Torch's fused SGD cannot begin with some weights later than with others, as terms with a `start` do."""
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)

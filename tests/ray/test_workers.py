@@ -66,6 +66,7 @@ def test_a_trial_that_does_not_fit_is_refused_with_what_would(command: Command, 
     assert "use a larger cluster" in last
 
 
+@pytest.mark.drill
 def test_interrupted_once_it_finishes_the_epoch_and_twice_it_leaves_now(
     command: Command, roads: Path, tmp_path: Path
 ) -> None:
@@ -114,6 +115,7 @@ os.fsync = none_left
 """
 
 
+@pytest.mark.drill
 def test_a_full_disk_ends_the_study_and_a_worker_that_fails_for_good_its_trial(
     command: Command, own_roads: Path, tmp_path: Path
 ) -> None:

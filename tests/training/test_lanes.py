@@ -56,7 +56,7 @@ def test_validation_scores_are_those_of_the_submission_files(drawn: Path, tmp_pa
     official = score_split(scenes, settings.scenes, lambda image: predicted(predictor, image))
     assert METRICS[name] == f"val/{next(iter(HEADLINES[name]))}"
     for metric, key in HEADLINES[name].items():
-        # Alone or in a batch, a probability half-way between two bytes of LLAMAS' images may be rounded to the other one.
+        # A probability half-way between two bytes of LLAMAS' images may be rounded otherwise alone than in a batch.
         assert row[f"val/{metric}"] == pytest.approx(official[key], rel=1e-5, abs=1e-9)
     assert ("train/existence" in row) == (name != "apolloscape")
 
