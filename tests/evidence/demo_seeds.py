@@ -38,7 +38,7 @@ def row(study: Path, seed: int) -> tuple[str, float | None]:
     best, trials = answer("best", study), answer("trials", study)
     plain = [trial["objectives"]["val/miou"] for trial in trials if not trial["point"]["distill.enabled"]]
     score, twin = best["objectives"]["val/miou"], best["twin"]
-    lead = None if twin is None else score - twin["objectives"]["val/miou"]
+    lead = None if twin is None else twin["gain"]
     settings = best["settings"]
     recipe = settings.get("distill.preset", "plain")
     cells = [
