@@ -82,7 +82,8 @@ class Space:
         return with_overrides(self.base, point, "space")
 
     def values_of(self, path: str) -> list[Any]:
-        """What a setting may be: each value of its choice, or the base setting where it is not searched."""
+        """What a setting may be: the values of its choice, the ends of its range, or the base setting where it is not
+        searched."""
         return list(self.domains[path].corners()) if path in self.domains else [self._base_value(path)]
 
     def tables(self) -> dict[str, Any]:

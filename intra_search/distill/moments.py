@@ -114,7 +114,7 @@ def _as_printed(features: Tensor, masks: Tensor, orders: Sequence[int], *, sketc
     num_cells = masks_BKN.shape[2]
     cells_BK1 = (masks_BKN > 0).sum(dim=2, keepdim=True).double()
     norm_BK1 = torch.full_like(cells_BK1, num_cells) if sketch else cells_BK1.clamp_min(1)
-    means_JBKC = power_sums(x_BNC, masks_BKN, max(*orders, 2), masks_to_powers=True) / norm_BK1
+    means_JBKC = power_sums(x_BNC, masks_BKN, max(*orders, 2)) / norm_BK1
     central = shifted(num_cells / norm_BK1, means_JBKC, means_JBKC[0])
     varies_BKC = (central[0].detach() > rounding(torch.float64) * means_JBKC[1].detach()) & (cells_BK1 > 0)
     divisor_BKC = torch.where(varies_BKC, central[0], 1) + (SKETCH_EPS if sketch else 0)

@@ -68,10 +68,9 @@ def powers(x: Tensor, highest: int) -> Tensor:
     return _Powers.apply(x, highest)  # type: ignore[no-any-return]
 
 
-def power_sums(x_BNC: Tensor, masks_BKN: Tensor, highest: int, *, masks_to_powers: bool = False) -> Tensor:
-    """Sums over cells of M x^j, or (M x)^j, for j = 1 .. highest: (J, B, K, C)."""
-    masks_JBKN = powers(masks_BKN, highest) if masks_to_powers else masks_BKN
-    return masks_JBKN @ powers(x_BNC, highest)
+def power_sums(x_BNC: Tensor, masks_BKN: Tensor, highest: int) -> Tensor:
+    """Sums over cells of (M x)^j for j = 1 .. highest: (J, B, K, C)."""
+    return powers(masks_BKN, highest) @ powers(x_BNC, highest)
 
 
 def shifted(zeroth: Tensor, sums_J: Tensor, centre: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """What must hold before a study begins or goes on; found out before anything is written or any device is taken."""
 
+from typing import NamedTuple
+
 from intra_search.config.hashing import json_hash
 from intra_search.config.space import Space
 from intra_search.config.study import StudySettings
@@ -17,8 +19,16 @@ from intra_search.study.given_teacher import check_given_teacher, check_released
 from intra_search.training.evaluation import official_scorer
 
 
-def checked_scenes(settings: StudySettings, *, new_study: bool, tell: Tell) -> SceneSet:
-    """Opens `train` and `val` (never `test`), reads once what a new study will read of them, and returns `train`."""
+class CheckedScenes(NamedTuple):
+    """What a study's students are trained on."""
+
+    train: SceneSet
+    fingerprint: str
+    """Hash of the training scenes and of the frames without labels."""
+
+
+def checked_scenes(settings: StudySettings, *, new_study: bool, tell: Tell) -> CheckedScenes:
+    """Opens `train`, `val` (never `test`) and the frames without labels; reads once what a new study will read."""
     train = open_scenes(settings.scenes, "train")
     val = open_scenes(settings.scenes, "val")
     classes = len(train.classes)
@@ -29,17 +39,12 @@ def checked_scenes(settings: StudySettings, *, new_study: bool, tell: Tell) -> S
         scorer = official_scorer(settings)
         check_scenes(val, also=scorer.check if scorer else None)
     frames = open_unlabelled(settings.scenes)
-    if frames is not None:
-        tell(Note(f"scenes.unlabelled: {len(frames)} frames without labels"))
-        if new_study:
-            check_unlabelled(settings.scenes, train)
-    return train
-
-
-def fingerprint_of_frames(settings: StudySettings, train: SceneSet) -> str:
-    """Hash of everything that students are trained on: the training scenes, and the frames without labels."""
-    frames = open_unlabelled(settings.scenes)
-    return train.fingerprint if frames is None else json_hash([train.fingerprint, frames.fingerprint])
+    if frames is None:
+        return CheckedScenes(train, train.fingerprint)
+    tell(Note(f"scenes.unlabelled: {len(frames)} frames without labels"))
+    if new_study:
+        check_unlabelled(settings.scenes, train)
+    return CheckedScenes(train, json_hash([train.fingerprint, frames.fingerprint]))
 
 
 def check_batches(settings: StudySettings, num_scenes: int) -> None:

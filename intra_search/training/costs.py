@@ -72,13 +72,20 @@ class _TimedTraining(Training):
     def _batch(self, progress: float) -> Batch:
         """A batch of that time. On a CPU two of its views, one of each kind: there the time per view is the same, and
         may be seconds."""
-        self._order.epoch = math.ceil(progress * self.job.training.epochs)
+        epochs = self.job.training.epochs
+        self._order.epoch = min(math.ceil(progress * epochs), epochs - 1)
         batch: Batch = next(iter(self._loader))
         if self._place.device.type == "cuda":
             return batch
         rows = torch.tensor([0, len(batch["images"]) - 1])
-        few = {name: value[rows] for name, value in batch.items() if isinstance(value, Tensor)}
-        return {**batch, **few}  # type: ignore[typeddict-item]
+        return {
+            "images": batch["images"][rows],
+            "labels": batch["labels"][rows],
+            "regions": batch["regions"][rows],
+            "labelled": batch["labelled"][rows],
+            "existence": batch["existence"][rows],
+            "answers": {},
+        }
 
     @torch.no_grad()
     def _answers(self, batch: Batch, needs: frozenset[Need]) -> dict[str, Tensor]:

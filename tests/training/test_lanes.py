@@ -57,7 +57,8 @@ def test_validation_scores_are_those_of_the_submission_files(drawn: Path, tmp_pa
     assert METRICS[name] == f"val/{next(iter(HEADLINES[name]))}"
     for metric, key in HEADLINES[name].items():
         # A probability half-way between two bytes of LLAMAS' images may be rounded otherwise alone than in a batch.
-        assert row[f"val/{metric}"] == pytest.approx(official[key], rel=1e-5, abs=1e-9)
+        relative = 1e-5 if name == "llamas" else 0.0
+        assert row[f"val/{metric}"] == pytest.approx(official[key], rel=relative, abs=1e-9)
     assert ("train/existence" in row) == (name != "apolloscape")
 
 
