@@ -4,9 +4,13 @@ Run `python tests/bench/bench_distill.py`; it prints a table. Each row is measur
 memory is its own), on one thread and in processor time (so other programs disturb little). Times are the best of
 several steps.
 Regions are taken from the labels once (their time is a row of its own): a training step shares them over layer pairs.
+
+`--gpu` times the same steps on the GPU, by its own clock, with the copy speed of the card beside them: a step must read
+the features twice and write their gradient once, so its floor is the time of that traffic at the card's copy speed.
 """
 
 import json
+import statistics
 import subprocess
 import sys
 import time
@@ -40,6 +44,8 @@ class Shape(NamedTuple):
 
 
 SHAPES = (Shape(4, 37, 128, 64, 208), Shape(4, 5, 512, 36, 100))
+GPU_SHAPES = (*SHAPES, Shape(16, 37, 512, 64, 208))
+"""The last one fills a large card; the others are small for one."""
 
 
 def road_labels(shape: Shape) -> Tensor:
@@ -75,21 +81,23 @@ def loop_over_classes(features: Tensor, masks: Tensor, orders: tuple[int, ...]) 
     return torch.stack(moments, dim=2)
 
 
-def candidates(shape: Shape, channels_last: bool) -> dict[str, Callable[[], None]]:
+def candidates(
+    shape: Shape, channels_last: bool, device: str = "cpu", orders: tuple[int, ...] = ORDERS
+) -> dict[str, Callable[[], None]]:
     """One step each: forward, and backward into the features."""
     generator = torch.Generator().manual_seed(1)
     size = (shape.height, shape.width)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     features = torch.randn(shape.images, shape.channels, *size, generator=generator).contiguous(memory_format=layout)
-    features.requires_grad_()
-    labels = road_labels(shape)
+    features = features.to(device).requires_grad_()
+    labels = road_labels(shape).to(device)
     masks = region_masks(labels, shape.classes, KERNEL_SIZE, size)
-    present = region_presence(masks, ORDERS)
-    teacher = affinity_graph(torch.randn(shape.images, len(ORDERS), shape.classes, 64, generator=generator))
+    present = region_presence(masks, orders)
+    teacher = affinity_graph(torch.randn(shape.images, len(orders), shape.classes, 64, generator=generator)).to(device)
 
     def term(moments: Callable[[Tensor, Tensor, tuple[int, ...]], Tensor]) -> None:
         features.grad = None
-        affinity_loss(affinity_graph(moments(features, masks, ORDERS)), teacher, present).backward()
+        affinity_loss(affinity_graph(moments(features, masks, orders)), teacher, present).backward()
 
     def plain_pass() -> None:
         features.grad = None
@@ -133,6 +141,40 @@ def peak_bytes() -> float:
     return 1024.0 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
 
+def gpu_seconds(step: Callable[[], object], repeats: int = 30) -> float:
+    """Median of a step by the GPU's clock."""
+    seconds = []
+    for turn in range(repeats + 5):
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        step()
+        end.record()
+        torch.cuda.synchronize()
+        seconds += [start.elapsed_time(end) / 1e3] if turn >= 5 else []
+    return statistics.median(seconds)
+
+
+def copy_speed() -> float:
+    """Bytes per second that the card reads and writes in a large copy."""
+    source = torch.randn(2**28, device="cuda")
+    target = torch.empty_like(source)
+    return 2.0 * float(source.nbytes) / gpu_seconds(lambda: target.copy_(source))
+
+
+def on_gpu() -> None:
+    speed = copy_speed()
+    sys.stdout.write(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, copy {speed / 1e12:.2f} TB/s\n")
+    for shape in GPU_SHAPES:
+        floor = 3 * 4 * shape.images * shape.channels * shape.height * shape.width / speed
+        for orders in ((1, 2), ORDERS):
+            sys.stdout.write(
+                f"\nB, K, C, h, w {tuple(shape)}, channels last, orders {orders}: floor {1e3 * floor:.3f} ms\n"
+            )
+            for name, step in candidates(shape, True, "cuda", orders).items():
+                seconds = gpu_seconds(step)
+                sys.stdout.write(f"  {name:18s} {1e3 * seconds:8.3f} ms  {seconds / floor:7.1f} x the floor\n")
+
+
 def main() -> None:
     for shape in SHAPES:
         for channels_last in (False, True):
@@ -150,7 +192,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
+    if sys.argv[1:] == ["--gpu"]:
+        on_gpu()
+    elif len(sys.argv) > 1:
         chosen = Shape(*json.loads(sys.argv[1]))
         sys.stdout.write(json.dumps(measure(chosen, sys.argv[2], bool(int(sys.argv[3])))))
     else:

@@ -1,12 +1,15 @@
 """What a training step costs on stored knowledge and beside a live teacher, against the plain student in the same run.
 
-    python tests/bench/bench_knowledge.py
+    python tests/bench/bench_knowledge.py [--gpu]
 
 At (a) ERFNet and PSPNet-ResNet-101 at 288 x 800 in batches of 4, and (b) the quickstart's networks and size. Steps
 include loading; epochs of the three kinds take turns, and the quickest of each counts, so a busy machine slows all.
 Networks are untrained: numbers do not change the time. Each recipe (`distill.preset`) has a row, the paper's being what
 earlier releases took by default, and so has what `distill.balance` costs. Then the loader alone, bytes per view, and
 the total cost of a search, computed from these parts. Needs no data; about eight minutes on two cores.
+
+`--gpu` times the recipes' steps on the GPU (bfloat16, channels-last, by `training.amp = "auto"`), on batches that are
+loaded already; nothing else.
 """
 
 import os
@@ -231,6 +234,44 @@ def epoch_seconds(loader: Any) -> float:
     return time.perf_counter() - started
 
 
+def on_gpu() -> None:
+    say(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
+    large, small = cases()
+    settings = with_overrides(large.settings, {"training.amp": "auto", "teacher.training.amp": "auto"})
+    wide = with_overrides(settings, {"training.batch_size": 12, "student.erfnet.width": 1.0})
+    quick = with_overrides(small.settings, {"training.amp": "auto", "teacher.training.amp": "auto"})
+    for name, of_case in (("(a)", settings), ("(a) 12 at once", wide), (small.name, quick)):
+        say(f"{name}: {described(of_case)}")
+        with tempfile.TemporaryDirectory() as folder:
+            best = gpu_steps(of_case, Storage(folder))
+        for kind, seconds in best.items():
+            say(f"  {kind:9} {1e3 * seconds:.2f} ms, {seconds / best['plain']:.3f} x plain")
+
+
+def gpu_steps(settings: StudySettings, storage: Storage, rounds: int = 5, steps: int = 40) -> dict[str, float]:
+    """Seconds per step of each kind, the best of several rounds in turn."""
+    num_classes = len(open_scenes(settings.scenes, "train").classes)
+    teacher = save_teacher(storage, settings, num_classes)
+    kinds = {"plain": with_overrides(settings, {"distill.enabled": False})}
+    kinds |= {name: with_overrides(settings, {"distill.preset": name}) for name in RECIPES}
+    stores = {name: None if name == "plain" else extract(storage, teacher, kinds[name])[0] for name in kinds}
+    trainings, batches = {}, {}
+    for name, of_kind in kinds.items():
+        job = student_job(storage.uri, 0, f"trials/{name}", 1, of_kind, knowledge=stores[name], teacher=teacher)
+        trainings[name] = Training(job, use_gpu=True)
+        batches[name] = list(trainings[name]._loader)
+    best = dict.fromkeys(kinds, float("inf"))
+    for turn in range(rounds + 1):
+        for name, training in trainings.items():
+            torch.cuda.synchronize()
+            started = time.perf_counter()
+            for step in range(steps):
+                training._train_step(batches[name][step % len(batches[name])], 0.5)
+            torch.cuda.synchronize()
+            best[name] = min(best[name], (time.perf_counter() - started) / steps) if turn else best[name]
+    return best
+
+
 def say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
@@ -250,4 +291,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    on_gpu() if sys.argv[1:] == ["--gpu"] else main()

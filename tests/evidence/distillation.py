@@ -1,10 +1,10 @@
 """Does distillation pay? Students with and without a teacher, each arm at its own best learning rate.
 
-python tests/evidence/distillation.py [--cases resnet18-48] [--arms plain intra] [--seeds 5] [--processes 2] [--report]
+python tests/evidence/distillation.py [--cases resnet18-48-long] [--arms plain] [--seeds 5] [--processes 2] [--gpu]
 
 Every training is one line of the ledger (tests/evidence/distillation.jsonl), written when it ends; the same command
 goes on from there, and `--report` prints the tables of docs/distillation.md from the ledger alone. A line holds run,
-score, commit and machine.
+score, commit and machine. Trainings are small, so that several share a GPU: give it as many processes as it has cores.
 
 The teacher is the shipped one, which saw 3000 other drawn scenes. For each case and arm the learning rate is chosen on
 a seed of its own, among the same rates for all arms; then the seeds of the comparison follow. Arms with frames without
@@ -15,13 +15,15 @@ last epoch: no best epoch is chosen, so no arm gains by chance.
 """
 
 import argparse
+import functools
 import json
+import multiprocessing
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
@@ -37,9 +39,8 @@ from intra_search.config.study import StudySettings
 from intra_search.distill.needs import Need
 from intra_search.distill.unlabelled import asked_of
 from intra_search.distill.workers import ALONE
-from intra_search.knowledge.answering import ShardWriter, plan_extraction
+from intra_search.knowledge.answering import Extraction, ShardTask, ShardWriter, plan_extraction
 from intra_search.knowledge.store import Making
-from intra_search.networks.placement import place
 from intra_search.networks.shipped import checkpoint_storage
 from intra_search.scenes.scene_set import open_scenes
 from intra_search.store.bundle import read_bundle, write_bundle
@@ -51,7 +52,7 @@ from intra_search.training.loop import Training
 LEDGER = Path(__file__).with_suffix(".jsonl")
 TEACHER = "teacher/shipped"
 TUNING_SEED = 100
-RATES = (2.5e-3, 5e-3, 1e-2)
+RATES = (2.5e-3, 5e-3, 1e-2, 2e-2)
 TREE: dict[str, Any] = {
     "scenes": {
         "classes": "category",
@@ -89,6 +90,11 @@ class Case(NamedTuple):
             "scenes.num_train": self.scenes,
             "training.epochs": self.epochs,
         }
+
+    @property
+    def steps(self) -> int:
+        """The same for every arm."""
+        return self.epochs * self.scenes // int(TREE["training"]["batch_size"])
 
 
 CASES = {
@@ -140,7 +146,7 @@ class Student(Training):
             self._train_epoch(epoch)
         settings = self.job.settings
         scenes = open_scenes(settings.scenes, "val")
-        row = validate(self.network, scenes, settings, place("off", use_gpu=False), ALONE, batch_size=8)
+        row = validate(self.network, scenes, settings, self._place, ALONE, batch_size=8)
         return float(row["val/miou"] or 0.0)
 
 
@@ -162,31 +168,65 @@ def place_teacher(study: str) -> None:
 
 
 class Stored(NamedTuple):
-    """URIs of the answers that an arm asks for."""
+    """URIs of the teacher's answers; None: not asked for."""
 
     labelled: str | None
     unlabelled: str | None
 
 
-def store_answers(study: str, settings: StudySettings) -> Stored:
-    """What is there already is kept."""
-    asked = asked_of(settings)
-    return Stored(
-        _extracted(study, settings, asked.labelled, unlabelled=False) if asked.labelled else None,
-        _extracted(study, settings, asked.unlabelled, unlabelled=True) if asked.unlabelled else None,
-    )
+class Machine:
+    """Processes that answer for the teacher and train students, on the processor or all on one GPU."""
+
+    def __init__(self, study: str, pool: ProcessPoolExecutor, *, use_gpu: bool) -> None:
+        self._study = study
+        self._pool = pool
+        self._use_gpu = use_gpu
+
+    def store_answers(self, case: str, arms: Iterable[str]) -> dict[str, Stored]:
+        """What the teacher is asked by each arm; what is there already is kept."""
+        every = {arm: settings_of(case, arm, RATES[0]) for arm in arms}
+        labelled = self._extracted([(settings, asked_of(settings).labelled) for settings in every.values()], False)
+        unlabelled = self._extracted([(settings, asked_of(settings).unlabelled) for settings in every.values()], True)
+        asked = {arm: asked_of(settings) for arm, settings in every.items()}
+        return {
+            arm: Stored(labelled if needs.labelled else None, unlabelled if needs.unlabelled else None)
+            for arm, needs in asked.items()
+        }
+
+    def _extracted(self, asking: list[tuple[StudySettings, frozenset[Need]]], unlabelled: bool) -> str | None:
+        """The store that holds what all these settings ask for: they differ in terms, not in scenes."""
+        needs = frozenset[Need]().union(*(part for _, part in asking))
+        if not needs:
+            return None
+        settings = next(settings for settings, part in asking if part)
+        plan = plan_extraction(
+            Storage(self._study), TEACHER, settings, needs, lambda: Making(1, "off"), unlabelled=unlabelled
+        )
+        for future in [
+            self._pool.submit(answer, self._study, settings, plan, task, self._use_gpu) for task in plan.tasks
+        ]:
+            future.result()
+        plan.store.finish(plan.keys)
+        return plan.store.storage.uri
+
+    def train(self, ledger: "Ledger", runs: Iterable[Run], stores: Mapping[str, dict[str, Stored]]) -> None:
+        """Those runs that the ledger lacks, the longest first."""
+        missing = sorted((run for run in runs if run not in ledger.scores), key=lambda run: -CASES[run.case].steps)
+        futures: dict[Future[float], Run] = {
+            self._pool.submit(score, self._study, stores[run.case][run.arm], run, self._use_gpu): run for run in missing
+        }
+        for future in as_completed(futures):
+            run = futures[future]
+            ledger.add(run, future.result(), machine(self._use_gpu))
+            print(f"{run.case}, {run.arm}, rate {run.rate:g}, seed {run.seed}: {ledger.scores[run]:.4f}", flush=True)
 
 
-def _extracted(study: str, settings: StudySettings, needs: frozenset[Need], *, unlabelled: bool) -> str:
-    plan = plan_extraction(Storage(study), TEACHER, settings, needs, lambda: Making(1, "off"), unlabelled=unlabelled)
-    writer = ShardWriter(Storage(study), TEACHER, settings, plan.making, use_gpu=False)
-    for task in plan.tasks:
-        writer.write(task)
-    plan.store.finish(plan.keys)
-    return plan.store.storage.uri
+def answer(study: str, settings: StudySettings, plan: Extraction, task: ShardTask, use_gpu: bool) -> None:
+    """Writes one shard of the teacher's answers."""
+    ShardWriter(Storage(study), TEACHER, settings, plan.making, use_gpu=use_gpu).write(task)
 
 
-def score(study: str, stored: Stored, run: Run) -> float:
+def score(study: str, stored: Stored, run: Run, use_gpu: bool) -> float:
     """val/miou of one training after its last epoch."""
     torch.set_num_threads(1)
     seed = derived_seed(run.seed, run.case)  # the same for every arm
@@ -195,7 +235,7 @@ def score(study: str, stored: Stored, run: Run) -> float:
     job = TrainingJob(
         study, folder, 1, "student", settings, seed, stored.labelled, unlabelled_knowledge=stored.unlabelled
     )
-    return Student(job).score()
+    return Student(job, use_gpu=use_gpu).score()
 
 
 class Ledger:
@@ -206,9 +246,9 @@ class Ledger:
         rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         self.scores = {Run(*row["run"]): float(row["score"]) for row in rows}
 
-    def add(self, run: Run, value: float) -> None:
+    def add(self, run: Run, value: float, machine: str) -> None:
         self.scores[run] = value
-        row = {"run": run, "score": value, "commit": commit(), "torch": torch.__version__, "machine": machine()}
+        row = {"run": run, "score": value, "commit": commit(), "torch": torch.__version__, "machine": machine}
         with self._path.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
@@ -216,27 +256,15 @@ class Ledger:
         return max(RATES, key=lambda rate: self.scores[Run(case, arm, rate, TUNING_SEED)])
 
 
+@functools.cache
 def commit() -> str:
-    found = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=True)
-    return found.stdout.strip()
+    described = ["git", "describe", "--always", "--dirty=+"]
+    return os.environ.get("EVIDENCE_COMMIT") or subprocess.run(described, capture_output=True, text=True).stdout.strip()
 
 
-def machine() -> str:
-    isa = os.environ.get("ONEDNN_MAX_CPU_ISA", "all instructions")
+def machine(use_gpu: bool) -> str:
+    isa = torch.cuda.get_device_name() if use_gpu else os.environ.get("ONEDNN_MAX_CPU_ISA", "all instructions")
     return f"{platform.machine()}, {os.cpu_count()} cores, {isa}"
-
-
-def train(study: str, ledger: Ledger, runs: Iterable[Run], processes: int) -> None:
-    missing = [run for run in runs if run not in ledger.scores]
-    stores = {
-        key: store_answers(study, settings_of(*key, RATES[0])) for key in {(run.case, run.arm): 0 for run in missing}
-    }
-    with ProcessPoolExecutor(processes) as pool:
-        futures = {pool.submit(score, study, stores[run.case, run.arm], run): run for run in missing}
-        for future in as_completed(futures):
-            run = futures[future]
-            ledger.add(run, future.result())
-            print(f"{run.case}, {run.arm}, rate {run.rate:g}, seed {run.seed}: {ledger.scores[run]:.4f}", flush=True)
 
 
 def interval(differences: Sequence[float]) -> str:
@@ -277,8 +305,7 @@ def report(ledger: Ledger) -> None:
     for name, case in CASES.items():
         rows = table(ledger, name)
         if len(rows) > 2:
-            steps = case.epochs * case.scenes // TREE["training"]["batch_size"]
-            print(f"\n{name}: {case.scenes} labelled scenes, {case.epochs} epochs = {steps} steps\n")
+            print(f"\n{name}: {case.scenes} labelled scenes, {case.epochs} epochs = {case.steps} steps\n")
             print("\n".join(rows))
 
 
@@ -290,18 +317,25 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--gpu", action="store_true", help="train on the GPU, all processes on the first one")
     parser.add_argument("--report", action="store_true", help="train nothing, print the tables")
     options = parser.parse_args()
     ledger = Ledger(options.ledger)
     if not options.report:
         place_teacher(options.study)
-        for case in options.cases:
-            tuning = [Run(case, arm, rate, TUNING_SEED) for arm in options.arms for rate in RATES]
-            train(options.study, ledger, tuning, options.processes)
-            chosen = {arm: ledger.best_rate(case, arm) for arm in options.arms}
-            runs = [Run(case, arm, chosen[arm], seed) for seed in range(options.seeds) for arm in options.arms]
-            train(options.study, ledger, runs, options.processes)
+        spawned = multiprocessing.get_context("spawn")  # a forked process cannot use the GPU
+        with ProcessPoolExecutor(options.processes, mp_context=spawned) as pool:
+            compare(Machine(options.study, pool, use_gpu=options.gpu), ledger, options)
     report(ledger)
+
+
+def compare(machine: Machine, ledger: Ledger, options: argparse.Namespace) -> None:
+    """Chooses the rate of every arm, then trains with the seeds of the comparison."""
+    pairs = [(case, arm) for case in options.cases for arm in options.arms]
+    stores = {case: machine.store_answers(case, options.arms) for case in options.cases}
+    machine.train(ledger, [Run(*pair, rate, TUNING_SEED) for pair in pairs for rate in RATES], stores)
+    chosen = {pair: ledger.best_rate(*pair) for pair in pairs}
+    machine.train(ledger, [Run(*pair, chosen[pair], seed) for seed in range(options.seeds) for pair in pairs], stores)
 
 
 if __name__ == "__main__":
