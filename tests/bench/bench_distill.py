@@ -143,7 +143,7 @@ def peak_bytes() -> float:
 
 def gpu_seconds(step: Callable[[], object], repeats: int = 30) -> float:
     """Median of a step by the GPU's clock."""
-    seconds = []
+    seconds: list[float] = []
     for turn in range(repeats + 5):
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()
