@@ -31,7 +31,7 @@ class Fragments(NamedTuple):
 
 
 def fragments_of(masks_BKN: Tensor) -> Fragments:
-    """Cells with the same regions share a fragment. Masks are 0 or 1. Waits for the device."""
+    """Cells with the same regions share a fragment. Masks are 0 or 1."""
     num_images, num_classes, num_cells = masks_BKN.shape
     words_SM = _membership_words(masks_BKN)
     cell_M = torch.arange(num_images * num_cells, device=masks_BKN.device)

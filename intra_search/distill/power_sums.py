@@ -5,7 +5,7 @@ fragments are then added up to regions. The shift is the fragment's own mean, so
 ratio of mean to spread.
 
 Matrix products of masks and powers, in float64 and shifted by the mean of each channel: for soft masks, for masks so
-ragged that there are too many fragments, and for orders 1 and 2 of small maps, where they are faster.
+ragged that there are too many fragments, and where they are faster: on a GPU, and for orders 1 and 2 of small maps.
 Rounding errors there grow as (|mean - channel mean| / sd)^order.
 """
 
@@ -22,7 +22,7 @@ from torch.autograd.function import once_differentiable
 from intra_search.distill.fragments import Fragments, fragments_of
 
 CELLS_PER_CHUNK = 512
-"""Cells handled at a time, so that their powers fit the processor's cache; a GPU takes all cells at once."""
+"""Cells of fragments handled at a time, so that their powers fit the processor's cache."""
 MAX_ORDER = 6
 BINOMIALS = torch.tensor([[comb(order, j) for j in range(MAX_ORDER + 1)] for order in range(MAX_ORDER + 1)])
 PAYING_SHARE = 8
@@ -30,6 +30,9 @@ PAYING_SHARE = 8
 VALUES_OF_PRODUCTS = 2**18
 """Up to so many features of a batch, products are faster than fragments for orders 1 and 2: 1.1 to 2.8 times with 12
 and 37 classes. In larger maps their float64 copies leave the cache; there fragments are up to 8 times faster."""
+
+POWERS_PER_CHUNK = 2**25
+"""Powers that matrix products hold at a time: 256 MiB in float64."""
 
 
 class CentralMoments(NamedTuple):
@@ -53,7 +56,7 @@ def central_moments(features: Tensor, masks: Tensor, highest: int) -> CentralMom
     For `highest` 1, `central` and `varies` may be empty.
     """
     masks_BKN = masks.flatten(2)
-    if highest <= 2 and features.numel() <= VALUES_OF_PRODUCTS:
+    if features.device.type != "cpu" or (highest <= 2 and features.numel() <= VALUES_OF_PRODUCTS):
         return _moments_by_products(features, masks_BKN, highest)
     highest = max(highest, 2)
     if not bool((masks_BKN * (1 - masks_BKN)).any()):
@@ -196,35 +199,55 @@ def _slope_(factors_J: Tensor, powers_J: Tensor) -> Tensor:
 
 
 class _ProductSums(torch.autograd.Function):
-    """Sums over cells of M (x - shift)^j, j = 1 .. J, in float64: (J, B, K, C), all in one matrix product.
+    """Sums over cells of M (x - shift)^j, j = 1 .. J, in float64: (J, B, K, C), all orders in one matrix product.
 
     Autograd takes the shift for a constant: the moments made from the sums do not depend on it. The gradient is one
-    matrix product, too; autograd would repeat the masks for every power and copy the features between layouts.
+    matrix product, too; autograd would repeat the masks for every power. Images are taken a few at a time and powers
+    are computed again in the backward pass, so the float64 copies need little memory. Channels-last features are read
+    as they lie.
     """
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, masks_BKN: Tensor, shift_B1C: Tensor, highest: int) -> Tensor:
         num_images, channels = features.shape[:2]
-        powers_BJCN = masks_BKN.new_empty(num_images, highest, channels, masks_BKN.shape[2])
-        torch.sub(features.flatten(2), shift_B1C.transpose(1, 2), out=powers_BJCN[:, 0])
-        for j in range(1, highest):
-            torch.mul(powers_BJCN[:, 0], powers_BJCN[:, j - 1], out=powers_BJCN[:, j])
-        sums_BKL = masks_BKN @ powers_BJCN.flatten(1, 2).transpose(1, 2)
-        ctx.save_for_backward(powers_BJCN[:, :-1], masks_BKN)
-        ctx.like = torch.empty_like(features, device="meta")  # dtype, shape and layout
+        sums_BKL = masks_BKN.new_empty(num_images, masks_BKN.shape[1], highest * channels)
+        for images in _image_chunks(features, highest):
+            powers_bNJC = _shifted_powers(features[images], shift_B1C[images], highest)
+            torch.matmul(masks_BKN[images], powers_bNJC.flatten(2), out=sums_BKL[images])
+        ctx.save_for_backward(features, masks_BKN, shift_B1C)
+        ctx.highest = highest
         return sums_BKL.view(num_images, -1, highest, channels).permute(2, 0, 1, 3).contiguous()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient_JBKC: Tensor) -> tuple[Tensor | None, ...]:
-        powers_BJCN, masks_BKN = ctx.saved_tensors
-        factors_BJCK = _times_order(gradient_JBKC).permute(1, 0, 3, 2)
-        slopes_BJCN = (factors_BJCK.flatten(1, 2) @ masks_BKN).view(*factors_BJCK.shape[:3], -1)
-        slope_BCN = slopes_BJCN[:, 0]
-        if powers_BJCN.shape[1]:
-            slope_BCN = slope_BCN + slopes_BJCN[:, 1:].mul_(powers_BJCN).sum(dim=1)
-        result = torch.empty_like(ctx.like, device=masks_BKN.device)
-        return result.copy_(slope_BCN.view(result.shape)), None, None, None
+        features, masks_BKN, shift_B1C = ctx.saved_tensors
+        factors_BKJC = _times_order(gradient_JBKC).permute(1, 2, 0, 3)
+        result = torch.empty_like(features)
+        for images in _image_chunks(features, ctx.highest):
+            slopes_bNL = masks_BKN[images].transpose(1, 2) @ factors_BKJC[images].flatten(2)
+            slopes_bNJC = slopes_bNL.unflatten(2, factors_BKJC.shape[2:])
+            slope_bNC = slopes_bNJC[:, :, 0]
+            if ctx.highest > 1:
+                lower_bNJC = _shifted_powers(features[images], shift_B1C[images], ctx.highest - 1)
+                slope_bNC = slope_bNC + slopes_bNJC[:, :, 1:].mul_(lower_bNJC).sum(dim=2)
+            result[images] = slope_bNC.transpose(1, 2).view_as(result[images])
+        return result, None, None, None
+
+
+def _shifted_powers(features: Tensor, shift_b1C: Tensor, highest: int) -> Tensor:
+    """(x - shift)^j of every cell, j = 1 .. J, in float64: (b, N, J, C)."""
+    rows_bNC = features.flatten(2).transpose(1, 2)
+    powers_bNJC = shift_b1C.new_empty(*rows_bNC.shape[:2], highest, rows_bNC.shape[2])
+    torch.sub(rows_bNC, shift_b1C, out=powers_bNJC[:, :, 0])
+    for j in range(1, highest):
+        torch.mul(powers_bNJC[:, :, 0], powers_bNJC[:, :, j - 1], out=powers_bNJC[:, :, j])
+    return powers_bNJC
+
+
+def _image_chunks(features: Tensor, highest: int) -> list[slice]:
+    size = max(1, POWERS_PER_CHUNK // max(1, highest * features[0].numel()))
+    return [slice(start, start + size) for start in range(0, len(features), size)]
 
 
 class _FragmentSums(torch.autograd.Function):
@@ -279,8 +302,7 @@ class _Distances:
 
 
 def _chunks(rows_MC: Tensor) -> list[slice]:
-    size = CELLS_PER_CHUNK if rows_MC.device.type == "cpu" else max(len(rows_MC), 1)
-    return [slice(start, start + size) for start in range(0, len(rows_MC), size)]
+    return [slice(start, start + CELLS_PER_CHUNK) for start in range(0, len(rows_MC), CELLS_PER_CHUNK)]
 
 
 def _rows(features: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -104,8 +105,18 @@ def save_teacher(storage: Storage, settings: StudySettings, num_classes: int) ->
     torch.manual_seed(0)
     name, options = settings.teacher.network, settings.teacher.options.model_dump()
     network = build_network(name, num_classes, **options)
+    _set_batch_norms(network, settings)
     about = {"network": {"name": name, "num_classes": num_classes, "options": options}, "history": []}
     return save_checkpoint(storage, "teacher/t", 1, Checkpoint(network.state_dict(), {}, about))
+
+
+def _set_batch_norms(network: nn.Module, settings: StudySettings) -> None:
+    """Takes the statistics of one batch of noise: else the features of a deep untrained network leave float16."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        network.train()(torch.randn(2, 3, settings.scenes.height, settings.scenes.width))
 
 
 def extract(storage: Storage, teacher: str, settings: StudySettings) -> tuple[str, float]:

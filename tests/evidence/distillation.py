@@ -22,8 +22,8 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
@@ -209,16 +209,8 @@ class Machine:
         plan.store.finish(plan.keys)
         return plan.store.storage.uri
 
-    def train(self, ledger: "Ledger", runs: Iterable[Run], stores: Mapping[str, dict[str, Stored]]) -> None:
-        """Those runs that the ledger lacks, the longest first."""
-        missing = sorted((run for run in runs if run not in ledger.scores), key=lambda run: -CASES[run.case].steps)
-        futures: dict[Future[float], Run] = {
-            self._pool.submit(score, self._study, stores[run.case][run.arm], run, self._use_gpu): run for run in missing
-        }
-        for future in as_completed(futures):
-            run = futures[future]
-            ledger.add(run, future.result(), machine(self._use_gpu))
-            print(f"{run.case}, {run.arm}, rate {run.rate:g}, seed {run.seed}: {ledger.scores[run]:.4f}", flush=True)
+    def start(self, run: Run, stored: Stored) -> Future[float]:
+        return self._pool.submit(score, self._study, stored, run, self._use_gpu)
 
 
 def answer(study: str, settings: StudySettings, plan: Extraction, task: ShardTask, use_gpu: bool) -> None:
@@ -262,7 +254,7 @@ def commit() -> str:
     return os.environ.get("EVIDENCE_COMMIT") or subprocess.run(described, capture_output=True, text=True).stdout.strip()
 
 
-def machine(use_gpu: bool) -> str:
+def described_machine(use_gpu: bool) -> str:
     isa = torch.cuda.get_device_name() if use_gpu else os.environ.get("ONEDNN_MAX_CPU_ISA", "all instructions")
     return f"{platform.machine()}, {os.cpu_count()} cores, {isa}"
 
@@ -330,12 +322,47 @@ def main() -> None:
 
 
 def compare(machine: Machine, ledger: Ledger, options: argparse.Namespace) -> None:
-    """Chooses the rate of every arm, then trains with the seeds of the comparison."""
-    pairs = [(case, arm) for case in options.cases for arm in options.arms]
-    stores = {case: machine.store_answers(case, options.arms) for case in options.cases}
-    machine.train(ledger, [Run(*pair, rate, TUNING_SEED) for pair in pairs for rate in RATES], stores)
-    chosen = {pair: ledger.best_rate(*pair) for pair in pairs}
-    machine.train(ledger, [Run(*pair, chosen[pair], seed) for seed in range(options.seeds) for pair in pairs], stores)
+    """Chooses the rate of every arm, then trains it with the seeds of the comparison. The first case goes first."""
+    queue = Queue(ledger, options.cases, options.arms, options.seeds)
+    stores: dict[str, dict[str, Stored]] = {}
+    running: dict[Future[float], Run] = {}
+    while (ready := queue.next()) or running:
+        if ready and len(running) < options.processes:
+            if ready.case not in stores:
+                stores[ready.case] = machine.store_answers(ready.case, options.arms)
+            running[machine.start(queue.pop(), stores[ready.case][ready.arm])] = ready
+            continue
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            run = running.pop(future)
+            ledger.add(run, future.result(), described_machine(options.gpu))
+            print(f"{run.case}, {run.arm}, rate {run.rate:g}, seed {run.seed}: {ledger.scores[run]:.4f}", flush=True)
+
+
+class Queue:
+    """Runs that the ledger lacks. An arm's seeds follow when its rate is known."""
+
+    def __init__(self, ledger: Ledger, cases: Sequence[str], arms: Sequence[str], seeds: int) -> None:
+        self._ledger = ledger
+        self._seeds = seeds
+        self._untuned = [(case, arm) for case in cases for arm in arms]
+        self._cases = cases
+        self._waiting = [Run(*pair, rate, TUNING_SEED) for pair in self._untuned for rate in RATES]
+
+    def next(self) -> Run | None:
+        """The run to start now, if one can be started."""
+        for pair in [pair for pair in self._untuned if self._tuned(*pair)]:
+            self._untuned.remove(pair)
+            rate = self._ledger.best_rate(*pair)
+            self._waiting += [Run(*pair, rate, seed) for seed in range(self._seeds)]
+        self._waiting = [run for run in self._waiting if run not in self._ledger.scores]
+        self._waiting.sort(key=lambda run: (self._cases.index(run.case), run.seed != TUNING_SEED))
+        return self._waiting[0] if self._waiting else None
+
+    def pop(self) -> Run:
+        return self._waiting.pop(0)
+
+    def _tuned(self, case: str, arm: str) -> bool:
+        return all(Run(case, arm, rate, TUNING_SEED) in self._ledger.scores for rate in RATES)
 
 
 if __name__ == "__main__":
