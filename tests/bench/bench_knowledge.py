@@ -119,12 +119,12 @@ def _set_batch_norms(network: nn.Module, settings: StudySettings) -> None:
         network.train()(torch.randn(2, 3, settings.scenes.height, settings.scenes.width))
 
 
-def extract(storage: Storage, teacher: str, settings: StudySettings) -> tuple[str, float]:
+def extract(storage: Storage, teacher: str, settings: StudySettings, *, use_gpu: bool = False) -> tuple[str, float]:
     """The store's URI and seconds per view."""
     plan = plan_extraction(
         storage, teacher, settings, needs_of(settings.distill), lambda: Making(torch.get_num_threads(), "off")
     )
-    writer = ShardWriter(storage, teacher, settings, plan.making, use_gpu=False)
+    writer = ShardWriter(storage, teacher, settings, plan.making, use_gpu=use_gpu)
     started = time.perf_counter()
     for task in plan.tasks:
         writer.write(task)
@@ -265,10 +265,10 @@ def gpu_steps(settings: StudySettings, storage: Storage, rounds: int = 5, steps:
     teacher = save_teacher(storage, settings, num_classes)
     kinds = {"plain": with_overrides(settings, {"distill.enabled": False})}
     kinds |= {name: with_overrides(settings, {"distill.preset": name}) for name in RECIPES}
-    stores = {name: None if name == "plain" else extract(storage, teacher, kinds[name])[0] for name in kinds}
+    stores = {name: extract(storage, teacher, kinds[name], use_gpu=True)[0] for name in RECIPES}
     trainings, batches = {}, {}
     for name, of_kind in kinds.items():
-        job = student_job(storage.uri, 0, f"trials/{name}", 1, of_kind, knowledge=stores[name], teacher=teacher)
+        job = student_job(storage.uri, 0, f"trials/{name}", 1, of_kind, knowledge=stores.get(name), teacher=teacher)
         trainings[name] = Training(job, use_gpu=True)
         batches[name] = list(trainings[name]._loader)
     best = dict.fromkeys(kinds, float("inf"))
