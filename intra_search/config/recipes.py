@@ -62,11 +62,13 @@ INTRA_PRESET: Recipe = {
     "affinity.orders": [1, 2],
     "attention.weight": 0.1,
     "attention.map": "standardised",
+    "kd.weight": 0.3,
+    "kd.temperature": 1.0,
     "fitnet.weight": 1.0,
-    **_from_start_to_end("affinity", "attention", "fitnet"),
+    **_from_start_to_end("affinity", "attention", "kd", "fitnet"),
 }
-"""IntRA-KD's two terms, well-conditioned and on late layers, beside late features. Weights by our own runs
-(docs/distillation.md)."""
+"""IntRA-KD's two terms, well-conditioned and on late layers, beside logits and late features. Weights by our own runs
+(docs/distillation.md): without logits it gains as much on frames with labels, and less from frames without."""
 
 PRESETS: dict[str, Recipe] = {"paper": PAPER_PRESET, "canonical": CANONICAL_PRESET, "intra": INTRA_PRESET}
 """By the name that `distill.preset` takes."""

@@ -114,9 +114,10 @@ ARMS: dict[str, dict[str, Any]] = {
     "plain": {"distill.enabled": False},
     "paper": {"distill.preset": "paper"},
     "canonical": {"distill.preset": "canonical"},
+    "intra without logits": {"distill.preset": "intra", "distill.kd.weight": 0.0},
     "intra": {"distill.preset": "intra"},
-    "intra + logits": {"distill.preset": "intra", "distill.kd.weight": 0.3},
     "canonical, unlabelled": {"distill.preset": "canonical", **UNLABELLED},
+    "intra without logits, unlabelled": {"distill.preset": "intra", "distill.kd.weight": 0.0, **UNLABELLED},
     "intra, unlabelled": {"distill.preset": "intra", **UNLABELLED},
     "pseudo-labels": {
         "distill.affinity.weight": 0.0,
@@ -124,8 +125,6 @@ ARMS: dict[str, dict[str, Any]] = {
         "scenes.pseudo_labels": 0.9,
         **UNLABELLED,
     },
-    "affinity alone": {"distill.affinity.weight": 0.3, "distill.attention.weight": 0.0},
-    "IntRA's two terms": {"distill.affinity.weight": 0.3, "distill.attention.weight": 0.3},
 }
 
 
