@@ -35,7 +35,7 @@ def _with_implied_mode(tree: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**tree, "knowledge": {"mode": "live", **knowledge}} if fresh and isinstance(knowledge, Mapping) else tree
 
 
-def json_text(tree: Mapping[str, Any], where: str) -> str:
+def json_text(tree: Any, where: str) -> str:
     """JSON of a tree read from TOML, whose dates and times no setting takes."""
 
     def refuse(value: object) -> None:
@@ -45,11 +45,29 @@ def json_text(tree: Mapping[str, Any], where: str) -> str:
 
 
 def with_overrides(settings: StudySettings, overrides: Mapping[str, Any], where: str = "settings") -> StudySettings:
-    """New settings with dotted paths replaced; everything is validated again."""
+    """New settings with dotted paths replaced; everything is validated again.
+
+    Raises `SettingError` for a value that is not heeded: one that `distill.preset` sets, too."""
     tree = settings.model_dump(mode="json")
     for path, value in overrides.items():
         set_path(tree, path, value)
-    return parse_settings(tree, where)
+    found = parse_settings(tree, where)
+    _check_heeded(found, overrides)
+    return found
+
+
+def _check_heeded(found: StudySettings, overrides: Mapping[str, Any]) -> None:
+    preset = found.distill.preset
+    tree = found.model_dump(mode="json")
+    for path, value in overrides.items():
+        taken = _at_path(tree, path)
+        # A value that is the default looks like one that was not given, so a preset has replaced it.
+        is_one = path.startswith("distill.") and not isinstance(taken, dict)
+        if preset != "none" and is_one and json.loads(json_text(value, path)) != taken:
+            rule = f'distill.preset = "{preset}" sets it to {taken}'
+            raise SettingError(
+                path, rule, value, 'leave it out, or set distill.preset to "none" and every term yourself'
+            )
 
 
 def set_path(tree: dict[str, Any], path: str, value: Any) -> None:

@@ -47,6 +47,13 @@ def test_preset_refuses_contrary_settings(path: str, value: Any) -> None:
         with_overrides(StudySettings(), {"distill.preset": "paper", f"distill.{path}": value})
 
 
+def test_a_contrary_setting_is_refused_also_if_it_is_the_default() -> None:
+    assert StudySettings().distill.kd.weight == 0
+    with pytest.raises(SettingError, match=r'distill.kd.weight: distill.preset = "intra" sets it to 0.3, found 0'):
+        with_overrides(StudySettings(), {"distill.preset": "intra", "distill.kd.weight": 0})
+    with_overrides(StudySettings(), {"distill.preset": "intra", "distill.affinity": {"weight": 0.1}})
+
+
 def test_weighted_layers_drop_pairs_of_weight_zero() -> None:
     layers = {"distill.layers": [["block2", "block3"], ["block3", "block5"]]}
     settings = with_overrides(StudySettings(), {**layers, "distill.layer_weights": [0.0, 2.0]}).distill

@@ -34,6 +34,7 @@ import torch
 from scipy.stats import t as student_t
 
 from intra_search.config.parsing import parse_settings, with_overrides
+from intra_search.config.recipes import INTRA_PRESET
 from intra_search.config.seeding import derived_seed
 from intra_search.config.study import StudySettings
 from intra_search.distill.needs import Need
@@ -109,15 +110,16 @@ CASES = {
         (1000, "long", 12),
     )
 }
+WITHOUT_LOGITS = {f"distill.{path}": value for path, value in INTRA_PRESET.items() if not path.startswith("kd.")}
 UNLABELLED: dict[str, Any] = {"scenes.unlabelled": ["synthetic:960"], "scenes.unlabelled_share": 0.5}
 ARMS: dict[str, dict[str, Any]] = {
     "plain": {"distill.enabled": False},
     "paper": {"distill.preset": "paper"},
     "canonical": {"distill.preset": "canonical"},
-    "intra without logits": {"distill.preset": "intra", "distill.kd.weight": 0.0},
+    "intra without logits": WITHOUT_LOGITS,
     "intra": {"distill.preset": "intra"},
     "canonical, unlabelled": {"distill.preset": "canonical", **UNLABELLED},
-    "intra without logits, unlabelled": {"distill.preset": "intra", "distill.kd.weight": 0.0, **UNLABELLED},
+    "intra without logits, unlabelled": {**WITHOUT_LOGITS, **UNLABELLED},
     "intra, unlabelled": {"distill.preset": "intra", **UNLABELLED},
     "pseudo-labels": {
         "distill.affinity.weight": 0.0,
