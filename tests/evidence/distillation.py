@@ -6,12 +6,16 @@ Every training is one line of the ledger (tests/evidence/distillation.jsonl), wr
 goes on from there, and `--report` prints the tables of docs/distillation.md from the ledger alone. A line holds run,
 score, commit and machine. Trainings are small, so that several share a GPU: give it as many processes as it has cores.
 
-The teacher is the shipped one, which saw 3000 other drawn scenes. For each case and arm the learning rate is chosen on
-a seed of its own, among the same rates for all arms; then the seeds of the comparison follow. Arms with frames without
-labels (960 other drawn scenes, half of each batch) train half the epochs: as many steps. A seed fixes initial weights
-and data order, alike for all arms, so arms are compared seed by seed: mean, standard deviation, and the mean of
-the paired differences to `plain` with its 95 % interval (Student's t). The score is val/miou of 96 scenes after the
-last epoch: no best epoch is chosen, so no arm gains by chance.
+The teacher is the shipped one, which saw 3000 other drawn scenes. The case `lanes_folder` has real frames instead
+(LANES_FOLDER=DIR names their folder, as for search_spaces/lanes_folder.toml): all arms start from one student of drawn
+scenes, and the teacher is the shipped one, trained further on the labelled frames.
+
+For each case and arm the learning rate is chosen on a seed of its own, among the same rates for all arms; then the
+seeds of the comparison follow. Arms with frames without labels (960 other drawn scenes, half of each batch) train half
+the epochs: as many steps. A seed fixes initial weights and data order, alike for all arms, so arms are compared seed by
+seed: mean, standard deviation, and the mean of the paired differences to `plain` with its 95 % interval (Student's t).
+The score is val/miou (of 96 drawn scenes, or of the frames of two drives) after the last epoch: no best epoch is
+chosen, so no arm gains by chance.
 """
 
 import argparse
@@ -45,9 +49,10 @@ from intra_search.knowledge.store import Making
 from intra_search.networks.shipped import checkpoint_storage
 from intra_search.scenes.scene_set import open_scenes
 from intra_search.store.bundle import read_bundle, write_bundle
+from intra_search.store.ledger import checkpoint_name
 from intra_search.store.storage import Storage
 from intra_search.training.evaluation import validate
-from intra_search.training.job import TrainingJob
+from intra_search.training.job import TrainingJob, teacher_job
 from intra_search.training.loop import Training
 
 LEDGER = Path(__file__).with_suffix(".jsonl")
@@ -77,29 +82,69 @@ TREE: dict[str, Any] = {
 }
 
 
-class Case(NamedTuple):
-    """One student on so many labelled scenes, for so many epochs."""
+LANES: dict[str, Any] = {
+    **TREE,
+    "scenes": {
+        "dataset": "folder",
+        "root": os.environ.get("LANES_FOLDER", "."),
+        "height": 120,
+        "width": 208,
+        "val_groups": ["yt_dZr34jTsV7A", "yt_5b7U_ZrU6dE"],
+        "test_groups": ["yt_zaCMqlJ8GrM"],
+        "views": 4,
+        "augment": {"scale": [1.0, 1.25], "rotation": 3.0, "colour": 0.3},
+    },
+    "teacher": {
+        **TREE["teacher"],
+        "checkpoint": None,
+        "init": "shipped:drawn_roads",
+        "training": {**TREE["training"], "batch_size": 8, "epochs": 12, "learning_rate": 1.5e-3},
+    },
+    "training": {**TREE["training"], "batch_size": 8, "epochs": 12},
+}
+LANES_START: dict[str, Any] = {
+    **LANES,
+    "scenes": {**TREE["scenes"], "height": 120, "num_train": 1000, "crop_top": 0.0},
+    "training": {**LANES["training"], "learning_rate": 5e-3},
+}
+"""The drawn scenes, at the frames' size, that all students of `lanes_folder` were trained on before."""
+START, LANES_TEACHER = "start/drawn", "teacher/lanes"
 
+
+class Case(NamedTuple):
+    """One student on one set of labelled scenes, for so many epochs."""
+
+    tree: dict[str, Any]
     network: str
     scenes: int
     epochs: int
+    is_drawn: bool = True
 
     @property
     def changes(self) -> dict[str, Any]:
-        return {
-            "student.network": self.network,
-            "scenes.num_train": self.scenes,
-            "training.epochs": self.epochs,
-        }
+        changes = {"student.network": self.network, "training.epochs": self.epochs}
+        return changes | ({"scenes.num_train": self.scenes} if self.is_drawn else {})
 
     @property
     def steps(self) -> int:
         """The same for every arm."""
-        return self.epochs * self.scenes // int(TREE["training"]["batch_size"])
+        return self.epochs * (self.scenes // int(self.tree["training"]["batch_size"]))
+
+    @property
+    def teacher(self) -> str:
+        """Its checkpoint, in the folder of the runs."""
+        if self.is_drawn:
+            return TEACHER
+        return f"{LANES_TEACHER}/gen-1/{checkpoint_name(self.tree['teacher']['training']['epochs'])}"
+
+    @property
+    def start(self) -> str | None:
+        """Checkpoint that every student starts from, in the folder of the runs."""
+        return None if self.is_drawn else f"{START}/gen-1/{checkpoint_name(LANES_START['training']['epochs'])}"
 
 
 CASES = {
-    f"{network}-{scenes}-{length}": Case(network, scenes, epochs)
+    f"{network}-{scenes}-{length}": Case(TREE, network, scenes, epochs)
     for network in ("resnet18", "erfnet")
     for scenes, length, epochs in (
         (48, "short", 40),
@@ -109,7 +154,7 @@ CASES = {
         (1000, "short", 4),
         (1000, "long", 12),
     )
-}
+} | {"lanes_folder": Case(LANES, "resnet18", 425, 12, is_drawn=False)}
 WITHOUT_LOGITS = {f"distill.{path}": value for path, value in INTRA_PRESET.items() if not path.startswith("kd.")}
 UNLABELLED: dict[str, Any] = {"scenes.unlabelled": ["synthetic:960"], "scenes.unlabelled_share": 0.5}
 ARMS: dict[str, dict[str, Any]] = {
@@ -151,14 +196,13 @@ class Student(Training):
         return float(row["val/miou"] or 0.0)
 
 
-def settings_of(case: str, arm: str, rate: float) -> StudySettings:
-    base = with_overrides(parse_settings(TREE), {**CASES[case].changes, "training.learning_rate": rate})
+def settings_of(study: str, case: str, arm: str, rate: float) -> StudySettings:
+    tree, start, epochs = CASES[case].tree, CASES[case].start, CASES[case].epochs
+    base = with_overrides(parse_settings(tree), {**CASES[case].changes, "training.learning_rate": rate})
     settings = with_overrides(base, ARMS[arm])
-    return (
-        with_overrides(settings, {"training.epochs": CASES[case].epochs // 2})
-        if asked_of(settings).unlabelled
-        else settings
-    )
+    if start is not None:
+        settings = with_overrides(settings, {"student.init": f"{study}/{start}"})
+    return with_overrides(settings, {"training.epochs": epochs // 2}) if asked_of(settings).unlabelled else settings
 
 
 def place_teacher(study: str) -> None:
@@ -166,6 +210,24 @@ def place_teacher(study: str) -> None:
     bundle = read_bundle(checkpoint_storage("shipped:drawn_roads"), "")
     if not Storage(study).exists(TEACHER):
         write_bundle(Storage(study), TEACHER, bundle.files, bundle.about)
+
+
+def starting_jobs(study: str, case: Case) -> list[TrainingJob]:
+    """The trainings that a case of real frames needs first: its teacher, and the start of its students."""
+    if case.is_drawn:
+        return []
+    student = with_overrides(parse_settings(LANES_START), {"student.network": case.network, "distill.enabled": False})
+    settings = with_overrides(parse_settings(case.tree), case.changes)
+    return [teacher_job(study, LANES_TEACHER, 1, settings), TrainingJob(study, START, 1, "student", student, 0)]
+
+
+def train_to_the_end(job: TrainingJob, use_gpu: bool) -> float:
+    """Goes on from its newest checkpoint; the last epoch's val/miou."""
+    torch.set_num_threads(1)
+    training = Training(job, use_gpu=use_gpu)
+    while not training.finished:
+        training.run_epoch()
+    return float(training.history[-1]["val/miou"] or 0.0)
 
 
 class Stored(NamedTuple):
@@ -185,28 +247,35 @@ class Machine:
 
     def store_answers(self, case: str, arms: Iterable[str]) -> dict[str, Stored]:
         """What the teacher is asked by each arm; what is there already is kept."""
-        every = {arm: settings_of(case, arm, RATES[0]) for arm in arms}
-        labelled = self._extracted([(settings, asked_of(settings).labelled) for settings in every.values()], False)
-        unlabelled = self._extracted([(settings, asked_of(settings).unlabelled) for settings in every.values()], True)
+        for job in [
+            self._pool.submit(train_to_the_end, job, self._use_gpu) for job in starting_jobs(self._study, CASES[case])
+        ]:
+            print(f"{case}, before all arms: {job.result():.4f}", flush=True)
+        every = {arm: settings_of(self._study, case, arm, RATES[0]) for arm in arms}
+        teacher = CASES[case].teacher
+        labelled = [(settings, asked_of(settings).labelled) for settings in every.values()]
+        unlabelled = [(settings, asked_of(settings).unlabelled) for settings in every.values()]
         asked = {arm: asked_of(settings) for arm, settings in every.items()}
         return {
-            arm: Stored(labelled if needs.labelled else None, unlabelled if needs.unlabelled else None)
+            arm: Stored(
+                self._extracted(teacher, labelled, False) if needs.labelled else None,
+                self._extracted(teacher, unlabelled, True) if needs.unlabelled else None,
+            )
             for arm, needs in asked.items()
         }
 
-    def _extracted(self, asking: list[tuple[StudySettings, frozenset[Need]]], unlabelled: bool) -> str | None:
+    def _extracted(self, teacher: str, asking: list[tuple[StudySettings, frozenset[Need]]], unlabelled: bool) -> str:
         """The store that holds what all these settings ask for: they differ in terms, not in scenes."""
         needs = frozenset[Need]().union(*(part for _, part in asking))
-        if not needs:
-            return None
         settings = next(settings for settings, part in asking if part)
         plan = plan_extraction(
-            Storage(self._study), TEACHER, settings, needs, lambda: Making(1, "off"), unlabelled=unlabelled
+            Storage(self._study), teacher, settings, needs, lambda: Making(1, "off"), unlabelled=unlabelled
         )
-        for future in [
-            self._pool.submit(answer, self._study, settings, plan, task, self._use_gpu) for task in plan.tasks
-        ]:
-            future.result()
+        tasks = [
+            self._pool.submit(answer, self._study, teacher, settings, plan, task, self._use_gpu) for task in plan.tasks
+        ]
+        for done in tasks:
+            done.result()
         plan.store.finish(plan.keys)
         return plan.store.storage.uri
 
@@ -214,9 +283,9 @@ class Machine:
         return self._pool.submit(score, self._study, stored, run, self._use_gpu)
 
 
-def answer(study: str, settings: StudySettings, plan: Extraction, task: ShardTask, use_gpu: bool) -> None:
+def answer(study: str, teacher: str, settings: StudySettings, plan: Extraction, task: ShardTask, use_gpu: bool) -> None:
     """Writes one shard of the teacher's answers."""
-    ShardWriter(Storage(study), TEACHER, settings, plan.making, use_gpu=use_gpu).write(task)
+    ShardWriter(Storage(study), teacher, settings, plan.making, use_gpu=use_gpu).write(task)
 
 
 def score(study: str, stored: Stored, run: Run, use_gpu: bool) -> float:
@@ -224,7 +293,7 @@ def score(study: str, stored: Stored, run: Run, use_gpu: bool) -> float:
     torch.set_num_threads(1)
     seed = derived_seed(run.seed, run.case)  # the same for every arm
     folder = "runs/" + "-".join(str(part).replace(" ", "_") for part in run)
-    settings = settings_of(run.case, run.arm, run.rate)
+    settings = settings_of(study, run.case, run.arm, run.rate)
     job = TrainingJob(
         study, folder, 1, "student", settings, seed, stored.labelled, unlabelled_knowledge=stored.unlabelled
     )
@@ -298,7 +367,8 @@ def report(ledger: Ledger) -> None:
     for name, case in CASES.items():
         rows = table(ledger, name)
         if len(rows) > 2:
-            print(f"\n{name}: {case.scenes} labelled scenes, {case.epochs} epochs = {case.steps} steps\n")
+            kind = "drawn" if case.is_drawn else "real"
+            print(f"\n{name}: {case.scenes} labelled {kind} scenes, {case.epochs} epochs = {case.steps} steps\n")
             print("\n".join(rows))
 
 
@@ -306,13 +376,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ledger", type=Path, default=LEDGER)
     parser.add_argument("--study", default="studies/distillation", help="folder of the teacher's answers")
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=[name for name in CASES if CASES[name].is_drawn])
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--gpu", action="store_true", help="train on the GPU, all processes on the first one")
     parser.add_argument("--report", action="store_true", help="train nothing, print the tables")
     options = parser.parse_args()
+    options.study = str(Path(options.study).resolve())
     ledger = Ledger(options.ledger)
     if not options.report:
         place_teacher(options.study)
