@@ -1,4 +1,4 @@
-"""Time and memory of the affinity term, against a loop over classes and against one plain pass over the features.
+"""Time and memory of IntRA-KD's terms, against a loop over classes and against one plain pass over the features.
 
 Run `python tests/bench/bench_distill.py`; it prints a table. Each row is measured in its own process (so the peak
 memory is its own), on one thread and in processor time (so other programs disturb little). Times are the best of
@@ -16,11 +16,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from intra_search.distill.affinity import affinity_sum, centred_moments
+from intra_search.distill.attention import attention_loss, map_of_form
 from intra_search.distill.functional import (
     affinity_graph,
     affinity_loss,
@@ -28,11 +30,23 @@ from intra_search.distill.functional import (
     region_moments,
     region_presence,
 )
+from intra_search.distill.moments import region_cells
 
 ORDERS = (1, 2, 3)
 KERNEL_SIZE = 5
 STRIDE = 8
 NUM_MARKINGS = 40
+ROWS = (
+    "plain pass",
+    "sum of squares",
+    "loop over classes",
+    "affinity term",
+    "centred, by size",
+    "attention, sum",
+    "attention, std.",
+    "regions",
+)
+"""`affinity term` is the paper's form, orders 1 to 3; `centred, by size` has all options on, orders 1 and 2."""
 
 
 class Shape(NamedTuple):
@@ -99,6 +113,21 @@ def candidates(
         features.grad = None
         affinity_loss(affinity_graph(moments(features, masks, orders)), teacher, present).backward()
 
+    cells = region_cells(masks)
+
+    def late_form() -> None:
+        """Orders 1 and 2, less what the regions share, pairs weighted by size."""
+        features.grad = None
+        graph = affinity_graph(centred_moments(region_moments(features, masks, orders[:2]), cells, orders[:2]))
+        total, count = affinity_sum(graph, teacher[:, :2], present[:, :2], order_weights=(1.0, 0.5), sizes=cells)
+        (total / count).backward()
+
+    def attention(form: Literal["standardised", "sum"]) -> None:
+        features.grad = None
+        attention_loss(map_of_form(features, form), teacher_map).backward()
+
+    teacher_map = torch.rand(shape.images, *size, generator=generator).to(device)
+
     def plain_pass() -> None:
         features.grad = None
         features.sum().backward()
@@ -115,6 +144,9 @@ def candidates(
         "sum of squares": square_pass,
         "loop over classes": lambda: term(loop_over_classes),
         "affinity term": lambda: term(region_moments),
+        "centred, by size": late_form,
+        "attention, sum": lambda: attention("sum"),
+        "attention, std.": lambda: attention("standardised"),
         "regions": regions,
     }
 
@@ -179,7 +211,7 @@ def main() -> None:
     for shape in SHAPES:
         for channels_last in (False, True):
             rows = {}
-            for name in ("plain pass", "sum of squares", "loop over classes", "affinity term", "regions"):
+            for name in ROWS:
                 command = [sys.executable, __file__, json.dumps(shape), name, str(int(channels_last))]
                 rows[name] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
             layout = "channels last" if channels_last else "contiguous"

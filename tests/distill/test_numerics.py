@@ -8,7 +8,7 @@ Stated range, for hard masks on maps where fragments pay (`power_sums`), float32
 
 where the mean is each region's own, and regions may differ. Weights and ragged masks go through matrix products in
 float64 around the channel's mean: there the ratio may be 1e4 for orders up to 3, and 1e2 for orders up to 6. So do
-orders 1 and 2 of small maps, alone: there the ratio may be 1e4, too.
+orders 1 and 2 of small maps, alone: there the ratio may be 1e4, too; and everything on a GPU.
 """
 
 import pytest
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from intra_search.distill import power_sums
 from intra_search.distill.fragments import fragments_of
 from intra_search.distill.functional import region_masks, region_moments
 from intra_search.distill.power_sums import (
@@ -124,7 +125,7 @@ def test_small_and_large_maps_have_the_same_moments() -> None:
     assert_close(other[0], own[0], rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("orders", [(1,), (1, 2)])
+@pytest.mark.parametrize("orders", [(1,), (1, 2), (1, 2, 3)])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_products_have_the_right_gradient_in_the_features_own_layout(
     orders: tuple[int, ...], layout: torch.memory_format
@@ -134,6 +135,20 @@ def test_products_have_the_right_gradient_in_the_features_own_layout(
     assert torch.autograd.gradcheck(lambda x: region_moments(x, masks, orders), (features,))
     (gradient,) = torch.autograd.grad(region_moments(features, masks, orders).square().sum(), features)
     assert gradient.is_contiguous(memory_format=layout)
+
+
+def test_products_do_not_depend_on_how_many_images_are_taken_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    masks = (draw(1, 3, 4, 5, 6) > 0).float() * 0.5
+    features = draw(0, 3, 7, 5, 6).float().contiguous(memory_format=torch.channels_last).requires_grad_()
+
+    def moments_and_gradient() -> tuple[Tensor, Tensor]:
+        moments = region_moments(features, masks, (1, 2, 3))
+        return moments, torch.autograd.grad(moments.square().sum(), features)[0]
+
+    at_once = moments_and_gradient()
+    monkeypatch.setattr(power_sums, "POWERS_PER_CHUNK", 3 * features[0].numel())
+    assert len(power_sums._image_chunks(features, 3)) == 3
+    assert_close(moments_and_gradient(), at_once, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize(("ratio", "highest"), [(1e2, 6), (1e4, 3)])
