@@ -1,0 +1,1 @@
+"""Malformed inputs to every reader, by the thousand: `make fuzz`; some of each in `make test`."""
