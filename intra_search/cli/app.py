@@ -12,7 +12,7 @@ from intra_search.cli.draw import draw
 from intra_search.cli.evaluate import evaluate
 from intra_search.cli.predict import predict
 from intra_search.cli.score import score_app
-from intra_search.errors import IntraSearchError
+from intra_search.errors import IntraSearchError, tamed
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(score_app, name="score")
@@ -34,7 +34,7 @@ def main() -> None:
     except USAGE_ERROR as error:
         verb = error.ctx.command_path if error.ctx else "intra-search"
         if message := error.format_message():  # none where a bare call has printed its help
-            sys.stderr.write(f"intra-search: {message.rstrip('.')}; see {verb} --help\n")
+            sys.stderr.write(f"intra-search: {tamed(message.rstrip('.'))}; see {verb} --help\n")
         sys.exit(2)
     except IntraSearchError as error:
         sys.stderr.write(f"intra-search: {error}\n")
@@ -81,7 +81,7 @@ def run(
     folder = StudyFolder(study)
     print_ranking(console, folder)
     print_pick(console, folder, pick(folder))
-    console.print(tensorboard_hint(folder), highlight=False, soft_wrap=True)
+    console.print(tensorboard_hint(folder), highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -99,8 +99,9 @@ def status(study: StudyArgument, as_json: JsonOption = False) -> None:
         return
     counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items() if count)
     owner = lock_owner(folder.storage)
-    driver = "no driver" if owner is None else f"driver {owner.get('user')}@{owner.get('host')} pid {owner.get('pid')}"
-    typer.echo(f"trials: {counts or 'none'}; {found['finished']} finished; {driver}, generation {found['generation']}")
+    driver = f"driver {owner.get('user')}@{owner.get('host')} pid {owner.get('pid')}" if owner else "no driver"
+    told = f"trials: {counts or 'none'}; {found['finished']} finished; {driver}, generation {found['generation']}"
+    typer.echo(tamed(told))
     spent = ", ".join(f"{purpose} {seconds:.0f}" for purpose, seconds in found["device_seconds"].items())
     typer.echo(f"device seconds: {spent}")
     if found["best"] is not None:

@@ -19,6 +19,16 @@ COPIED_BYTES = 2**22
 """Copy buffer, in bytes."""
 
 
+def _absolute(path: str) -> str:
+    """Absolute, because workers start in other folders."""
+    if "\0" in path:
+        raise StorageError(path, "a path has no null byte", "one", "correct the path")
+    try:
+        return str(Path(path).expanduser().absolute())
+    except RuntimeError as error:
+        raise StorageError(path, "must be a path whose home folder is known", str(error), "write it out") from None
+
+
 class Storage:
     """A folder, local or remote. Paths are relative to it and use `/`. Pickled as its URI."""
 
@@ -31,8 +41,7 @@ class Storage:
                 remedy = "use a folder, s3://bucket/path or gs://bucket/path"
                 raise StorageError(self.uri, "must be a storage URI", str(error), remedy) from None
         else:
-            # Absolute, because workers start in other folders.
-            self.uri = str(Path(self.uri).expanduser().absolute())
+            self.uri = _absolute(self.uri)
             self._fs, self._root = fs.LocalFileSystem(), self.uri
         self._root = self._root.rstrip("/")
 
