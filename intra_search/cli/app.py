@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,6 +31,7 @@ def main() -> None:
     """Entry point: errors that a user can mend become one line and exit code 2."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("intra_search").setLevel(logging.INFO)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         sys.exit(app(prog_name="intra-search", standalone_mode=False))
     except USAGE_ERROR as error:
@@ -39,6 +42,11 @@ def main() -> None:
     except IntraSearchError as error:
         sys.stderr.write(f"intra-search: {error}\n")
         sys.exit(2)
+    except BrokenPipeError:
+        # Whoever read our output has left (`| head`). What is still buffered must not fail again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stderr.write("intra-search: nobody reads the output any more; the same command goes on\n")
+        sys.exit(141)
     except KeyboardInterrupt:
         sys.stderr.write("intra-search: interrupted; the same command goes on from the last checkpoints\n")
         sys.exit(130)

@@ -30,7 +30,10 @@ def _absolute(path: str) -> str:
 
 
 class Storage:
-    """A folder, local or remote. Paths are relative to it and use `/`. Pickled as its URI."""
+    """A folder, local or remote. Paths are relative to it and use `/`. Pickled as its URI.
+
+    Nothing is read or written outside of it: paths may come from files of a foreign study. Locally, links below the
+    folder are not followed; the folder itself may be reached by one."""
 
     def __init__(self, uri: str | Path) -> None:
         self.uri = str(uri)
@@ -55,7 +58,8 @@ class Storage:
     def full_path(self, path: str = "") -> str:
         """Path that names the file in any process: absolute when local, else a URI with the storage's options."""
         if self.is_local:
-            return f"{self._root}/{path}" if path else self._root
+            return self._at(path)
+        self._check_inside(path)
         root, mark, options = self.uri.partition("?")
         return f"{root.rstrip('/')}/{path}".rstrip("/") + mark + options
 
@@ -179,7 +183,22 @@ class Storage:
 
     def _at(self, path: str) -> str:
         # The path is empty for a bundle in the storage's own folder; object storage refuses "//" and a final "/".
+        self._check_inside(path)
         return f"{self._root}/{path.lstrip('/')}" if path else self._root
+
+    def _check_inside(self, path: str) -> None:
+        parts = path.split("/") if path else []
+        if ".." in parts or "\0" in path:
+            rule = "a path inside a study or checkpoint has no .. and no null byte"
+            raise StorageError(self._root, rule, repr(path), "do not trust this folder, or restore it")
+        if not self.is_local:
+            return
+        place = self._root
+        for part in parts:
+            place = f"{place}/{part}"
+            if part and os.path.islink(place):
+                rule = "must not be a link: links inside a study or checkpoint are not followed"
+                raise StorageError(place, rule, f"one to {os.readlink(place)}", "put the files themselves there")
 
     def _temporary_name(self, path: str) -> str:
         folder, _, name = path.rpartition("/")
