@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -94,6 +95,8 @@ def test_overrides(path: str, word: str, value: Any) -> None:
 def test_search_spaces(data: st.DataObject) -> None:
     tree = tomllib.loads(data.draw(st.sampled_from(STUDY_FILES)).read_text())
     parts = {key: tree.pop(key) for key in ("space", "points") if key in tree}
+    for group in ("scenes", "search"):  # of a data set that is not here
+        tree.pop(group, None)
     base = parse_settings(tree)
     changed = data.draw(mutated_tree(parts)) if parts else {}
     with guarded():
@@ -137,49 +140,72 @@ def data_sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name in ("folder", *SIZES):
         height, width = SIZES.get(name, (64, 96))
         draw_data_set(root / name, name, draw_order(name, 12, 0, height, width))
+    labels = root / "llamas/labels/valid"
+    for path in labels.rglob("*.json"):
+        for number in range(5):
+            picture = root / "llamas" / PREDICTIONS / path.relative_to(labels)
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(f"{picture}_{number}.png", np.full(SIZES["llamas"], 51 * number, np.uint8))
     return {name: root / name for name in ("folder", *SIZES)}
 
 
 SPLITS: tuple[Split, ...] = ("train", "val")
+PREDICTIONS = "predictions"
 TABLES = (".csv", ".txt", ".json")
+
+
+def read_scenes(name: str, root: Path) -> None:
+    tree = {"dataset": name, "root": str(root), "height": 32, "width": 64, "cache": False}
+    asked = parse_settings({"scenes": tree}).scenes
+    for split in SPLITS:
+        scenes = open_scenes(asked, split)
+        for index in range(min(len(scenes), 6)):
+            scenes.view(index, 0, 0)
+
+
+def score_against_itself(name: str, root: Path, options: TallyOptions) -> None:
+    """Annotations and predictions are the same files, except for LLAMAS, whose predictions are pictures."""
+    if name == "culane":
+        score_culane(root, root, root / "list/test.txt", options=options)
+    elif name == "apolloscape":
+        score_apolloscape(root, root, options)
+    else:
+        labels = root / "labels/valid"
+        score_llamas(labels, root / PREDICTIONS, binary=False, options=options)
+
+
+@pytest.mark.parametrize("name", ["folder", *SIZES])
+def test_good_data_sets_are_read(data_sets: dict[str, Path], name: str) -> None:
+    """Else the tests below would find errors of ours alone."""
+    read_scenes(name, data_sets[name])
+    if name in SIZES:
+        score_against_itself(name, data_sets[name], TallyOptions(False, 1))
 
 
 @pytest.mark.parametrize("name", ["folder", *SIZES])
 @fuzzed
 @given(data=st.data())
-def test_data_sets(data_sets: dict[str, Path], tmp_path: Path, name: str, data: st.DataObject) -> None:
+def test_data_sets(data_sets: dict[str, Path], name: str, data: st.DataObject) -> None:
     files = sorted(path for path in data_sets[name].rglob("*") if path.suffix in TABLES)
     pictures = sorted(path for path in data_sets[name].rglob("*.png"))[:3]
     path = data.draw(st.sampled_from(files + pictures))
     good = path.read_bytes()
     changed = data.draw(mutated_json(good) if path.suffix == ".json" else mutated_bytes(good))
-    tree = {"dataset": name, "root": str(data_sets[name]), "height": 32, "width": 64, "cache": False}
-    asked = parse_settings({"scenes": tree}).scenes
     with replaced(path, changed), guarded(data_sets[name].parent, Path(os.environ["INTRA_SEARCH_CACHE"])):
-        for split in SPLITS:
-            scenes = open_scenes(asked, split)
-            for index in range(min(len(scenes), 6)):
-                scenes.view(index, 0, 0)
+        read_scenes(name, data_sets[name])
 
 
 @fuzzed
 @given(data=st.data())
 def test_score(data_sets: dict[str, Path], data: st.DataObject) -> None:
-    """Annotations and predictions are the same files, one of which is changed."""
     name = data.draw(st.sampled_from(sorted(SIZES)))
     root = data_sets[name]
     files = sorted(path for path in root.rglob("*") if path.suffix in (".txt", ".json", ".png"))
     path = data.draw(st.sampled_from(files))
     good = path.read_bytes()
     changed = data.draw(mutated_json(good) if path.suffix == ".json" else mutated_bytes(good))
-    options = TallyOptions(data.draw(st.booleans()), 1)
     with replaced(path, changed), guarded(root):
-        if name == "culane":
-            score_culane(root, root, root / "list/test.txt", options=options)
-        elif name == "apolloscape":
-            score_apolloscape(root, root, options)
-        else:
-            score_llamas(root / "labels/valid", root / "labels/valid", binary=False, options=options)
+        score_against_itself(name, root, TallyOptions(data.draw(st.booleans()), 1))
 
 
 @pytest.fixture(scope="module")
