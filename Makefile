@@ -11,7 +11,7 @@ STUDY ?= studies/demo
 export RAY_USAGE_STATS_ENABLED = 0
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: demo test quick check lint types bench drills evidence teacher curves clean
+.PHONY: demo test quick check lint types bench fuzz drills evidence teacher curves clean
 
 demo: $(INSTALLED)  ## draw roads, train a teacher, search students, print the pick
 	$(BIN)/intra-search run search_spaces/quickstart.toml --study $(STUDY)
@@ -34,6 +34,9 @@ types: $(INSTALLED)
 
 drills: $(INSTALLED)  ## kill drivers and workers many times; takes long
 	$(BIN)/pytest -m drill --timeout 3600
+
+fuzz: $(INSTALLED)  ## malformed inputs to every reader, above ten thousand
+	FUZZ_CASES=700 $(BIN)/pytest tests/fuzz --numprocesses 2 --timeout 3600
 
 bench: $(INSTALLED)  ## ratios to a rival in the same run
 	for file in tests/bench/bench_*.py; do $(BIN)/python $$file || exit 1; done
