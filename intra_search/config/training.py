@@ -15,7 +15,7 @@ class TrainingSettings(Settings):
     batch_size: Annotated[int, Trait.ONE_FOR_ALL_TRIALS] = Field(default=8, ge=1)
     """Views per step over all workers together; the ragged last batch is dropped."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: float = Field(default=0.01, ge=1e-9, le=100)
+    learning_rate: float = Field(default=0.01, ge=1e-9)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Of SGD; AdamW takes (0.9, 0.999)."""
     weight_decay: float = Field(default=1e-4, ge=0, le=10)

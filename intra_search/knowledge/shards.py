@@ -22,8 +22,8 @@ from intra_search.errors import KnowledgeError
 
 CHECKSUM = "#crc32"
 """End of the name of a column of checksums."""
-VALUE_TYPES = (pa.uint8(), pa.float16(), pa.float32())
-"""Of what is stored: flags, and answers in one of two precisions."""
+VALUE_TYPES = (pa.uint8(), pa.int16(), pa.float16(), pa.float32())
+"""Of what is stored: flags and classes, confidences, and answers in one of two precisions."""
 
 
 class Column(NamedTuple):
