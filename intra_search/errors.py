@@ -3,21 +3,6 @@
 Any other exception is a bug of ours and keeps its traceback.
 """
 
-LONGEST_TEXT = 1000
-"""Characters of a message in the terminal: a damaged file may hold a name of any length."""
-KEPT_END = 300
-
-
-def tamed(text: str) -> str:
-    """Text from a file as it may be shown in a terminal: in one line, characters that would steer the terminal
-    escaped, and a long one without its middle."""
-    left_out = len(text) - LONGEST_TEXT
-    if left_out > 0:
-        start = LONGEST_TEXT - KEPT_END
-        text = f"{text[:start]} […{left_out} characters left out…] {text[-KEPT_END:]}"
-    line = " ".join(text.split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
-
 
 class IntraSearchError(Exception):
     """Says where something is wrong, which rule it breaks, what was found, and how to correct it.
@@ -33,7 +18,8 @@ class IntraSearchError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return tamed(f"{self.where}: {self.rule}, found {self.found}; {self.remedy}")
+        text = f"{self.where}: {self.rule}, found {self.found}; {self.remedy}"
+        return " ".join(text.split())
 
 
 class SettingError(IntraSearchError):

@@ -2,8 +2,6 @@
 
 import json
 import logging
-import os
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +12,7 @@ from intra_search.cli.draw import draw
 from intra_search.cli.evaluate import evaluate
 from intra_search.cli.predict import predict
 from intra_search.cli.score import score_app
-from intra_search.errors import IntraSearchError, tamed
+from intra_search.errors import IntraSearchError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(score_app, name="score")
@@ -31,22 +29,16 @@ def main() -> None:
     """Entry point: errors that a user can mend become one line and exit code 2."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("intra_search").setLevel(logging.INFO)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         sys.exit(app(prog_name="intra-search", standalone_mode=False))
     except USAGE_ERROR as error:
         verb = error.ctx.command_path if error.ctx else "intra-search"
         if message := error.format_message():  # none where a bare call has printed its help
-            sys.stderr.write(f"intra-search: {tamed(message.rstrip('.'))}; see {verb} --help\n")
+            sys.stderr.write(f"intra-search: {message.rstrip('.')}; see {verb} --help\n")
         sys.exit(2)
     except IntraSearchError as error:
         sys.stderr.write(f"intra-search: {error}\n")
         sys.exit(2)
-    except BrokenPipeError:
-        # Whoever read our output has left (`| head`). What is still buffered must not fail again at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.stderr.write("intra-search: nobody reads the output any more; the same command goes on\n")
-        sys.exit(141)
     except KeyboardInterrupt:
         sys.stderr.write("intra-search: interrupted; the same command goes on from the last checkpoints\n")
         sys.exit(130)
@@ -89,7 +81,7 @@ def run(
     folder = StudyFolder(study)
     print_ranking(console, folder)
     print_pick(console, folder, pick(folder))
-    console.print(tensorboard_hint(folder), highlight=False, markup=False, soft_wrap=True)
+    console.print(tensorboard_hint(folder), highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -107,9 +99,8 @@ def status(study: StudyArgument, as_json: JsonOption = False) -> None:
         return
     counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items() if count)
     owner = lock_owner(folder.storage)
-    driver = f"driver {owner.get('user')}@{owner.get('host')} pid {owner.get('pid')}" if owner else "no driver"
-    told = f"trials: {counts or 'none'}; {found['finished']} finished; {driver}, generation {found['generation']}"
-    typer.echo(tamed(told))
+    driver = "no driver" if owner is None else f"driver {owner.get('user')}@{owner.get('host')} pid {owner.get('pid')}"
+    typer.echo(f"trials: {counts or 'none'}; {found['finished']} finished; {driver}, generation {found['generation']}")
     spent = ", ".join(f"{purpose} {seconds:.0f}" for purpose, seconds in found["device_seconds"].items())
     typer.echo(f"device seconds: {spent}")
     if found["best"] is not None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from intra_search.errors import SceneError, SettingError, tamed
+from intra_search.errors import SceneError, SettingError
 
 if TYPE_CHECKING:
     from intra_search.deploy.prediction import Predictor
@@ -147,7 +147,7 @@ def _print(found: dict[str, Any]) -> None:
     typer.echo(f"{found['scenes']} scenes of {found['split']}: {found['groups']}")
     typer.echo(f"miou {found['miou']:.4f} (background only {found['background_miou']:.4f})")
     for name, iou in found["class_iou"].items():
-        typer.echo(f"  {tamed(name)}: {'absent' if iou is None else f'{iou:.4f}'}")
+        typer.echo(f"  {name}: {'absent' if iou is None else f'{iou:.4f}'}")
     if "official" in found:
         typer.echo(f"official scores of the files in {found['out']}:")
     for name, value in found.get("official", {}).items():

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from intra_search.errors import SettingError, tamed
+from intra_search.errors import SettingError
 
 score_app = typer.Typer(
     name="score", help="The benchmarks' official metrics on files of predictions.", no_args_is_help=True
@@ -166,4 +166,4 @@ def _print_skipped(skipped: list[str]) -> None:
     if skipped:
         typer.echo(f"left out {len(skipped)}:", err=True)
     for line in skipped:
-        typer.echo(f"  {tamed(line)}", err=True)
+        typer.echo(f"  {line}", err=True)

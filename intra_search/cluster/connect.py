@@ -1,11 +1,9 @@
 """The Ray cluster of one driver: started on this machine, or joined by its address."""
 
-import contextlib
 import logging
 import os
 import signal
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,8 +15,6 @@ from intra_search.config.resources import ResourcesSettings
 from intra_search.errors import ClusterError, IntraSearchError
 
 CONNECT_SECONDS = 10.0
-INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
-"""SIGTERM is what Slurm, Kubernetes and `docker stop` send."""
 
 
 @contextmanager
@@ -37,27 +33,7 @@ def connected(address: str | None, resources: ResourcesSettings) -> Iterator[Clu
         return
     if address is not None and ":" in address:
         check_listening(address)
-    handlers = {number: signal.getsignal(number) for number in INTERRUPTIONS}
-    # Ray puts the current folder on its workers' path, and they start in it. That may be a foreign study's, with a
-    # pyarrow.py in it.
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as neutral:
-        with contextlib.chdir(neutral):
-            _start(address, resources)
-        try:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)  # Ray's own would end the process without a word, or abort it
-            yield _connected_capacity(resources)
-        except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, IntraSearchError):
-                raise error.cause from None  # a task's own one-line error, without Ray's wrapping
-            raise
-        finally:
-            ray.shutdown()
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-
-
-def _start(address: str | None, resources: ResourcesSettings) -> None:
+    old_handler = signal.getsignal(signal.SIGINT)
     try:
         # The dashboard serves Ray Train's clean-up, which one-worker trials do not need; it costs seconds.
         dashboard = None if address else resources.workers > 1
@@ -71,6 +47,15 @@ def _start(address: str | None, resources: ResourcesSettings) -> None:
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         remedy = "check the address, or leave --address out to use this machine"
         raise ClusterError(f"--address {address}", "must be a running Ray cluster", str(error), remedy) from None
+    try:
+        yield _connected_capacity(resources)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, IntraSearchError):
+            raise error.cause from None  # a task's own one-line error, without Ray's wrapping
+        raise
+    finally:
+        ray.shutdown()
+        signal.signal(signal.SIGINT, old_handler)
 
 
 def check_listening(address: str) -> None:
@@ -84,16 +69,14 @@ def check_listening(address: str) -> None:
 
 
 def on_interrupt(drain: Callable[[], None], note: Callable[[str], None]) -> None:
-    """SIGINT or SIGTERM once: every trial finishes its epoch and leaves; twice: now. Nothing that is stored is lost."""
+    """SIGINT once: every trial finishes its epoch and leaves; twice: now. Both lose nothing that is stored."""
 
     def interrupted(*_: Any) -> None:
-        for number in INTERRUPTIONS:
-            signal.signal(number, signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         note("interrupted: trials finish their epoch and leave; once more to leave now")
         drain()
 
-    for number in INTERRUPTIONS:
-        signal.signal(number, interrupted)
+    signal.signal(signal.SIGINT, interrupted)
 
 
 def _connected_capacity(resources: ResourcesSettings) -> Cluster:

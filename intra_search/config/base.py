@@ -1,11 +1,6 @@
 """Base of every group of settings."""
 
-from typing import Annotated
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-
-LEAST, MOST = 1e-6, 1e6
-"""Range of positive factors: what lies outside is a slip, and leaves float32 when it is multiplied with another."""
+from pydantic import BaseModel, ConfigDict
 
 
 class Settings(BaseModel):
@@ -23,15 +18,3 @@ class BrokenRuleError(ValueError):
         self.rule = rule
         self.found = found
         self.remedy = remedy
-
-
-def _zero_or_normal(value: float) -> float:
-    if 0 < value < LEAST:
-        raise ValueError(f"must be 0 or at least {LEAST:g}, got {value:g}")
-    return value
-
-
-Positive = Annotated[float, Field(ge=LEAST, le=MOST)]
-"""A factor that cannot be 0, such as a class weight or a temperature."""
-Weight = Annotated[float, Field(ge=0, le=MOST), AfterValidator(_zero_or_normal)]
-"""A factor that may be 0, which switches off what it weighs."""

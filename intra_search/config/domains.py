@@ -115,7 +115,7 @@ class ChoiceDomain(_Domain):
         return self.values[keys.index(asker.choice(name, keys))]
 
     def contains(self, value: Any) -> bool:
-        return any(same(value, known) for known in self.values)
+        return _choice_key(value) in [_choice_key(known) for known in self.values]
 
     def encode(self, name: str, value: Any) -> dict[str, Scalar]:
         return {name: _choice_key(value)}
@@ -158,7 +158,7 @@ class SubsetDomain(_Domain):
     def contains(self, value: Any) -> bool:
         if not isinstance(value, list) or len(value) < self.min_size:
             return False
-        return same(value, [known for known in self.values if known in value])
+        return value == [known for known in self.values if known in value]
 
     def encode(self, name: str, value: Any) -> dict[str, Scalar]:
         return {f"{name}[{known}]": known in value for known in self.values}
@@ -173,17 +173,6 @@ class SubsetDomain(_Domain):
 
 
 Domain = Annotated[FloatDomain | IntDomain | ChoiceDomain | SubsetDomain, Field(discriminator="kind")]
-
-
-def identity(value: Any) -> str:
-    """Text that two values of settings (or two points) share only if they are the same, by type as well: true, 1 and
-    1.0 are three values, though Python finds them equal, since a setting that takes one refuses another."""
-    return json.dumps(value, sort_keys=True)
-
-
-def same(first: Any, second: Any) -> bool:
-    """Whether two values have one `identity`."""
-    return identity(first) == identity(second)
 
 
 def _choice_key(value: Any) -> Scalar:

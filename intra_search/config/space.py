@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from pydantic import Field, ValidationError
 
 from intra_search.config.base import Settings
-from intra_search.config.domains import Asker, Domain, Scalar, same
+from intra_search.config.domains import Asker, Domain, Scalar
 from intra_search.config.parsing import get_path, json_text, with_overrides
 from intra_search.config.recipes import PAPER_RECIPE
 from intra_search.config.student import NETWORK, family_of
@@ -141,7 +141,7 @@ class Space:
         if path in self.domains and path not in point:
             return False  # a condition on a setting that is itself not searched here
         value = point[path] if path in point else self._base_value(path)
-        return same(value, wanted) or (isinstance(wanted, list) and any(same(value, one) for one in wanted))
+        return value == wanted or (isinstance(wanted, list) and value in wanted)
 
     def _base_value(self, path: str) -> Any:
         # Asked for every trial that the sampler is told; dumping the settings each time costs 10,000 trials seconds.
@@ -177,7 +177,7 @@ class Space:
             possible = any(self.domains[condition].contains(value) for value in [wanted, *options])
         else:
             value = self._base_value(condition)
-            possible = any(same(value, one) for one in [wanted, *options])
+            possible = value == wanted or value in options
         if not possible:
             where, found = f"space.{path}.when", f"{condition} = {json.dumps(wanted)}"
             remedy = "no setting matches; correct it"
@@ -232,7 +232,7 @@ class Space:
                 rule = "may hold only settings of the space"
                 raise SpaceError(f"points[{number}]", rule, unknown[0], f'add [space."{unknown[0]}"] or remove it')
             point = self._completed(given, f"points[{number}]")
-            if not any(same(point, known) for known in completed):
+            if point not in completed:
                 completed.append(point)
         return tuple(completed)
 
@@ -244,11 +244,9 @@ class Space:
             value = given.get(path, self._base_value(path))
             if not domain.contains(value):
                 found = f"{path} = {json.dumps(value)}"
-                remedy = f'widen [space."{path}"] or change the base setting'
-                equal = [known for known in domain.corners() if known == value]
-                if equal:
-                    remedy = f"write {json.dumps(equal[0])}, as in the domain: {json.dumps(value)} is of another type"
-                raise SpaceError(where, "must lie in the space", found, remedy)
+                raise SpaceError(
+                    where, "must lie in the space", found, f'widen [space."{path}"] or change the base setting'
+                )
             point[path] = value
         return point
 

@@ -7,7 +7,6 @@ from typing import Any
 from torch import Tensor
 
 from intra_search.distill.needs import Need, belongs_to
-from intra_search.errors import KnowledgeError
 from intra_search.knowledge.node_cache import node_copies
 from intra_search.knowledge.shards import Column, damaged, open_shard
 from intra_search.knowledge.source import SCENES_PER_SHARD, check_hashes
@@ -71,9 +70,6 @@ class KnowledgeReader:
 
     def _opened(self, shard: int) -> dict[str, tuple[str, Column]]:
         columns: dict[str, tuple[str, Column]] = {}
-        if shard >= len(self._manifest.shards):
-            held, remedy = f"{len(self._manifest.shards)} shards", "delete the store and repeat `intra-search run`"
-            raise KnowledgeError(str(self._folder), f"must hold shard {shard}", held, remedy)
         for name in self._manifest.shards[shard]:
             path = str(self._folder / name)
             found = open_shard(path, self._keys, self._manifest.about(name))

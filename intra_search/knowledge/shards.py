@@ -22,8 +22,6 @@ from intra_search.errors import KnowledgeError
 
 CHECKSUM = "#crc32"
 """End of the name of a column of checksums."""
-VALUE_TYPES = (pa.uint8(), pa.int16(), pa.float16(), pa.float32())
-"""Of what is stored: flags and classes, confidences, and answers in one of two precisions."""
 
 
 class Column(NamedTuple):
@@ -149,12 +147,9 @@ def _mapped(path: str) -> Tensor:
 
 
 def _column(memory: Tensor, table: pa.Table, name: str) -> Column:
-    about = table.schema.field(name).metadata or {}
-    shape, scale = _shape(about[b"shape"]), float(about[b"scale"])
-    _check_schema(table, name, shape)
-    if not 0 < scale < math.inf:
-        raise ValueError(f"{name} has a scale of {scale:g}")
-    chunks = [chunk for chunk in table.column(name).chunks if len(chunk)]
+    about = table.schema.field(name).metadata
+    shape = tuple(json.loads(about[b"shape"]))
+    chunks = table.column(name).chunks
     dtype = torch.from_numpy(np.empty(0, chunks[0].values.type.to_pandas_dtype())).dtype
     starts = np.array([_start(chunk.flatten()) - memory.data_ptr() for chunk in chunks], np.int64)
     sums = np.concatenate([chunk.to_numpy() for chunk in table.column(f"{name}{CHECKSUM}").chunks])
@@ -162,27 +157,7 @@ def _column(memory: Tensor, table: pa.Table, name: str) -> Column:
     if len(sums) != len(table) or starts.min() < 0 or ends.max() > len(memory):
         raise ValueError(f"{len(sums)} checksums of {len(table)} rows")
     is_bool = json.loads(about[b"bool"])
-    return Column(memory, starts, len(chunks[0]), shape, dtype, sums, scale, is_bool is True)
-
-
-def _shape(text: bytes) -> tuple[int, ...]:
-    shape = json.loads(text)
-    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
-        raise ValueError(f"a shape of {shape}")
-    return tuple(shape)
-
-
-def _check_schema(table: pa.Table, name: str, shape: tuple[int, ...]) -> None:
-    """Checksums are those of whatever was written; the types are what it may be."""
-    kind, sums = table.schema.field(name).type, table.schema.field(f"{name}{CHECKSUM}").type
-    if not pa.types.is_fixed_size_list(kind) or kind.value_type not in VALUE_TYPES:
-        raise ValueError(f"{name} is of type {kind}")
-    if kind.list_size != math.prod(shape):
-        raise ValueError(f"{name} has {kind.list_size} values for a shape of {list(shape)}")
-    if sums != pa.uint32():
-        raise ValueError(f"checksums of type {sums}")
-    if not len(table) or table.column(name).null_count or table.column(f"{name}{CHECKSUM}").null_count:
-        raise ValueError("rows are missing")
+    return Column(memory, starts, len(chunks[0]), shape, dtype, sums, float(about[b"scale"]), is_bool)
 
 
 def _start(values: pa.Array) -> int:

@@ -10,21 +10,12 @@ A part is what one extraction found missing; its name is the hash of its keys. A
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
 import torch
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeInt,
-    StringConstraints,
-    ValidationError,
-    field_validator,
-)
 
 from intra_search.config.hashing import json_hash
-from intra_search.errors import KnowledgeError
+from intra_search.errors import KnowledgeError, NotJSONError
 from intra_search.knowledge.source import FORMAT_VERSION, Source, check_hashes
 from intra_search.store.storage import Storage
 
@@ -77,9 +68,12 @@ class KnowledgeStore:
             sizes = {"num_scenes": self.source.num_scenes, "num_views": self.source.num_views}
             self.storage.write_json(SOURCE_FILE, {**about, **sizes})
         # Read back even if just written: if two studies create one store at once, the later one's file counts.
-        stored = _read(self.storage, SOURCE_FILE, _SourceFile)
-        check_hashes(self.storage.full_path(), stored.hashes, self.source.hashes)
-        return Making(stored.threads, stored.amp)
+        where, stored = self.storage.full_path(), self.storage.read_json(SOURCE_FILE)
+        described = {"hashes", *Making._fields}
+        if not isinstance(stored, dict) or not described <= set(stored) or not isinstance(stored["hashes"], dict):
+            raise KnowledgeError(f"{where}/{SOURCE_FILE}", "must describe a store", "another form", _delete(where))
+        check_hashes(where, stored["hashes"], self.source.hashes)
+        return Making(int(stored["threads"]), stored["amp"])
 
     def missing(self, keys: Iterable[str]) -> dict[int, tuple[str, ...]]:
         """Keys that are still to be answered, by shard; complete shards are left out."""
@@ -197,7 +191,7 @@ def _num_bytes(manifest: Manifest) -> int:
 def _parts(storage: Storage, files: Iterable[str]) -> dict[str, set[str]]:
     """Keys of each part, by its name."""
     names = sorted(name for name in files if name.startswith("spec-"))
-    return {name[len("spec-") : -len(".json")]: set(_read(storage, name, _SpecFile).keys) for name in names}
+    return {name[len("spec-") : -len(".json")]: set(storage.read_json(name)["keys"]) for name in names}
 
 
 def check_files(storage: Storage, manifest: Manifest, files: Mapping[str, int], *, may_lack: bool = False) -> None:
@@ -218,55 +212,19 @@ def as_json(value: Any) -> Any:
 
 def _manifests(storage: Storage, files: Iterable[str]) -> Iterable[Manifest]:
     for name in sorted(name for name in files if name.startswith("manifest-")):
-        found = _read(storage, name, _ManifestFile)
-        if found.version != FORMAT_VERSION:
-            where, version = storage.full_path(name), f"version {found.version}"
-            raise KnowledgeError(where, f"must be of version {FORMAT_VERSION}", version, _delete(where))
-        yield Manifest(found.hashes, tuple(found.keys), found.num_views, tuple(found.shards))
-
-
-class _File(BaseModel):
-    """A JSON file of a store, as it must be."""
-
-    model_config = ConfigDict(strict=True)
-
-
-class _SourceFile(_File):
-    hashes: dict[str, str]
-    threads: int = Field(ge=1)
-    amp: Literal["bf16", "off"]
-
-
-class _SpecFile(_File):
-    keys: list[str]
-
-
-class _ManifestFile(_File):
-    version: int
-    hashes: dict[str, str]
-    keys: list[str]
-    num_views: int = Field(ge=1)
-    shards: list[dict[Annotated[str, StringConstraints(pattern=r"^shard-[0-9]{5,}-[^/]+\.arrow$")], NonNegativeInt]]
-
-    @field_validator("hashes")
-    @classmethod
-    def _check_hashes(cls, hashes: dict[str, str]) -> dict[str, str]:
-        if lacking := {"teacher", "scenes", "views"} - set(hashes):
-            raise ValueError(f"no hash of {min(lacking)}")
-        return hashes
-
-
-_AnyFile = TypeVar("_AnyFile", bound=_File)
-
-
-def _read(storage: Storage, name: str, form: type[_AnyFile]) -> _AnyFile:
-    try:
-        return form.model_validate_json(storage.read_bytes(name))
-    except ValidationError as error:
-        where, first = storage.full_path(name), error.errors()[0]
-        rule = f"must be a {name.partition('-')[0].removesuffix('.json')}"
-        found = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}".removeprefix(": ")
-        raise KnowledgeError(where, rule, found, _delete(where)) from None
+        where = storage.full_path(name)
+        try:
+            text = dict(storage.read_json(name))
+            version = text.pop("version")
+            manifest = Manifest(**text)
+            whole = isinstance(manifest.hashes, dict) and all(isinstance(shard, dict) for shard in manifest.shards)
+        except NotJSONError as error:
+            raise KnowledgeError(where, "must be a manifest", error.found, _delete(where)) from None
+        except (KeyError, TypeError, ValueError):
+            raise KnowledgeError(where, "must be a manifest", "another form", _delete(where)) from None
+        if version != FORMAT_VERSION or not whole:
+            raise KnowledgeError(where, f"must be of version {FORMAT_VERSION}", f"version {version}", _delete(where))
+        yield manifest
 
 
 def _lacks(storage: Storage, key: str) -> KnowledgeError:

@@ -6,11 +6,9 @@ from typing import Any
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
 from intra_search.config.objectives import Objectives, value_text
 from intra_search.config.study import StudySettings
-from intra_search.errors import tamed
 from intra_search.selection.pick import Pick, Twin, ranked
 from intra_search.store.events import (
     Event,
@@ -93,7 +91,7 @@ class Terminal:
         return "no value" if scores is None else self._objectives.text(scores)
 
     def _print(self, text: str) -> None:
-        self._console.print(tamed(text), highlight=False, markup=False, soft_wrap=True)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _redraw(self) -> None:
         if self._live is None:
@@ -125,7 +123,7 @@ def trial_table(records: list[TrialRecord], objectives: Objectives, epochs: int,
             f"{record.epochs}/{epochs}",
             *("" if value is None else value_text(value) for value in values),
             "" if record.num_parameters is None else f"{record.num_parameters:,}",
-            Text(point_text(record.point)),  # no markup
+            point_text(record.point).replace("[", r"\["),
         )
     return table
 
@@ -136,7 +134,7 @@ def point_text(point: dict[str, Any]) -> str:
     short = {path: path.split(".")[-1] for path in paths}
     twice = {name for name in short.values() if list(short.values()).count(name) > 1}
     names = {path: ".".join(path.split(".")[-2:]) if short[path] in twice else short[path] for path in paths}
-    return tamed(", ".join(f"{names[path]}={_setting_text(value)}" for path, value in point.items()) or "base settings")
+    return ", ".join(f"{names[path]}={_setting_text(value)}" for path, value in point.items()) or "base settings"
 
 
 def print_ranking(console: Console, folder: StudyFolder) -> None:
@@ -156,7 +154,7 @@ def print_pick(console: Console, folder: StudyFolder, chosen: Pick) -> None:
         lines.append(f"  {name} {value_text(value)}{_baseline_text(folder)}")
     lines += [f"  {twin_text(chosen.twin)}"] if chosen.twin else []
     lines.append(f"  {point_text(record.point)}")
-    lines.append(f"  checkpoint {tamed(chosen.checkpoint)}")
+    lines.append(f"  checkpoint {chosen.checkpoint}")
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 

@@ -8,7 +8,6 @@
 """
 
 import csv
-import itertools
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -103,10 +102,9 @@ def _list_frames(scan: Scan) -> Listing:
 
 
 def _read_classes(path: Path) -> _ClassTable:
-    rows = _read_csv(path, ("index", "name"), most=MAX_CLASSES + 1)
+    rows = _read_csv(path, ("index", "name"))
     if not rows or len(rows) > MAX_CLASSES:
-        found = len(rows) if len(rows) <= MAX_CLASSES else "more"
-        raise SceneError(str(path), f"must list 1 to {MAX_CLASSES} classes", found, "one line per class")
+        raise SceneError(str(path), f"must list 1 to {MAX_CLASSES} classes", len(rows), "one line per class")
     by_index: dict[int, Row] = {}
     names: set[str] = set()
     for place, cells in rows:
@@ -174,14 +172,13 @@ def _group(groups: dict[str, str] | None, name: str, root: Path) -> str:
     return groups[name]
 
 
-def _read_csv(path: Path, columns: tuple[str, ...], *, most: int | None = None) -> list[Row]:
-    """The rows of a table, or the first `most` of them, each with its place."""
+def _read_csv(path: Path, columns: tuple[str, ...]) -> list[Row]:
     try:
         # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
             present = reader.fieldnames or ()
-            rows = [(f"{path}:{reader.line_num}", row) for row in itertools.islice(reader, most)]
+            rows = [(f"{path}:{reader.line_num}", row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         remedy = f"write it with the columns {','.join(columns)}"
         raise SceneError(str(path), "must be a readable csv file", error, remedy) from None

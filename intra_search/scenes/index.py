@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from intra_search.errors import SceneError, StorageError
+from intra_search.errors import StorageError
 from intra_search.scenes.images import sizes_signature
 from intra_search.scenes.rows import Rows
 from intra_search.scenes.source import SceneName
@@ -119,18 +119,8 @@ class Scan:
     def _names(self, folder: str, *, folders: bool) -> list[str]:
         if self._noted(folder) is None:
             return []
-        place = self.root / folder
-        try:
-            with os.scandir(place) as entries:
-                names = sorted(entry.name for entry in entries if entry.name[0] != "." and entry.is_dir() == folders)
-        except OSError as error:
-            rule = "must be a folder that this machine can read"
-            raise SceneError(str(place), rule, error.strerror, "check path and permissions") from None
-        for name in names:
-            if not _is_text(name):
-                rule = "names in a data set must be UTF-8"
-                raise SceneError(str(place), rule, ascii(name), "rename it")
-        return names
+        with os.scandir(self.root / folder) as entries:
+            return sorted(entry.name for entry in entries if entry.name[0] != "." and entry.is_dir() == folders)
 
 
 def indexed(kind: str, root: Path, list_frames: Callable[[Scan], Listing], cache: Path | None = None) -> Listing:
@@ -151,14 +141,6 @@ def indexed(kind: str, root: Path, list_frames: Callable[[Scan], Listing], cache
     for note in found.notes:
         logger.warning("%s: %s", root, note)
     return found
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _state(root: Path, name: str) -> State:

@@ -48,8 +48,6 @@ _COLOURS = {
     "r7": (0, 128, 128),
     "r8": (195, 255, 170),
 }
-FARTHEST = 2.0**15
-"""Pixels: a corner is drawn no farther from the image, since OpenCV walks along every row of an edge."""
 _FARTHER = (75, 25, 230)  # lanes that the scripts' table lacks; they are in no class
 
 
@@ -173,14 +171,10 @@ def draw_lane(canvas: Mask, lane: LabelledLane, projection: npt.NDArray[np.float
 
 def _marker_end(point: WorldPoint, projection: npt.NDArray[np.float64]) -> list[tuple[int, int]]:
     """Left and right corner of a marker's end, in whole pixels."""
-    with np.errstate(over="ignore", invalid="ignore"):  # refused below
-        x, y, depth = (projection @ (point.x, point.y, point.z)).tolist()
+    x, y, depth = (projection @ (point.x, point.y, point.z)).tolist()
     if depth == 0 or point.z == 0:
         raise SceneError("LLAMAS label", "a marker must not lie in the camera's plane", "z = 0", "drop the marker")
-    half_width = float(projection[0, 0]) * MARKER_WIDTH / point.z / 2.0
-    ends = np.array([[x / depth - half_width, y / depth], [x / depth + half_width, y / depth]])
-    if not np.isfinite(ends).all():
-        rule = "a marker must have a place in the image"
-        raise SceneError("LLAMAS label", rule, "numbers that overflow", "drop the marker")
-    (left, row), (right, _) = np.round(ends.clip(-FARTHEST, FARTHEST).astype(np.float32)).astype(np.int32).tolist()
+    half_width = projection[0, 0] * MARKER_WIDTH / point.z / 2.0
+    ends = np.array([[x / depth - half_width, y / depth], [x / depth + half_width, y / depth]], np.float32)
+    (left, row), (right, _) = np.round(ends).clip(-(2.0**30), 2.0**30).astype(np.int32).tolist()
     return [(left, row), (right, row)]

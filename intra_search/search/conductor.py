@@ -8,11 +8,10 @@ reported (history written), ended (record written), told (the sampler's next sug
 from collections.abc import Callable
 from typing import Any, Literal
 
-from intra_search.config.domains import identity
 from intra_search.config.objectives import Objectives
 from intra_search.config.space import Space
 from intra_search.config.study import StudySettings
-from intra_search.errors import IntraSearchError, StudyError
+from intra_search.errors import StudyError
 from intra_search.search.adviser import Adviser
 from intra_search.search.stopping.table import stopping_rule
 from intra_search.search.work import Assignment, Decision
@@ -155,9 +154,9 @@ class Conductor:
 
     def _ask(self) -> TrialRecord:
         trial = max(self.records, default=-1) + 1
-        tried = {identity(record.point) for record in self.records.values()}
+        tried = [record.point for record in self.records.values()]
         # By value, not by number: points that were added to the file of a study that goes on are tried too.
-        fixed = next((point for point in self._space.points if identity(point) not in tried), None)
+        fixed = next((point for point in self._space.points if point not in tried), None)
         point = self._adviser.suggest(trial, self.records.values(), self.histories) if fixed is None else fixed
         origin: Literal["point", "sampler"] = "sampler" if fixed is None else "point"
         waiting = TrialState.WAITING
@@ -175,11 +174,10 @@ class Conductor:
         return Assignment(record.trial, self._generation, self._space.settings(record.point))
 
     def _settle_finished(self) -> None:
-        """Ends trials whose last report reached the ledger while the driver died before it could record the end, and
-        those whose settings cannot be used any more."""
+        """Ends trials whose last report reached the ledger while the driver died before it could record the end."""
         for trial in list(self._to_resume):
             record = self._with_progress(self.records[trial])
-            failure = self._missing_value(trial) or self._unusable(record)
+            failure = self._missing_value(trial)
             if failure is not None:
                 self._to_resume.remove(trial)
                 self._end(record, TrialState.FAILED, failure)
@@ -212,14 +210,6 @@ class Conductor:
         """Why a trial without a number to compare has failed."""
         lacks = (self._objectives.lack(row) for row in self.histories[trial])
         return next((lack for lack in lacks if lack is not None), None)
-
-    def _unusable(self, record: TrialRecord) -> str | None:
-        """Why a trial's settings are none of this study, which an older release may have let pass."""
-        try:
-            self._space.settings(record.point)
-        except IntraSearchError as error:
-            return str(error)
-        return None
 
     def _check_generation(self) -> None:
         """A driver whose lease was taken over must not write into its successor's ledger."""

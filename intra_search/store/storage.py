@@ -19,21 +19,8 @@ COPIED_BYTES = 2**22
 """Copy buffer, in bytes."""
 
 
-def _absolute(path: str) -> str:
-    """Absolute, because workers start in other folders."""
-    if "\0" in path:
-        raise StorageError(path, "a path has no null byte", "one", "correct the path")
-    try:
-        return str(Path(path).expanduser().absolute())
-    except RuntimeError as error:
-        raise StorageError(path, "must be a path whose home folder is known", str(error), "write it out") from None
-
-
 class Storage:
-    """A folder, local or remote. Paths are relative to it and use `/`. Pickled as its URI.
-
-    Nothing is read or written outside of it: paths may come from files of a foreign study. Locally, links below the
-    folder are not followed; the folder itself may be reached by one."""
+    """A folder, local or remote. Paths are relative to it and use `/`. Pickled as its URI."""
 
     def __init__(self, uri: str | Path) -> None:
         self.uri = str(uri)
@@ -44,7 +31,8 @@ class Storage:
                 remedy = "use a folder, s3://bucket/path or gs://bucket/path"
                 raise StorageError(self.uri, "must be a storage URI", str(error), remedy) from None
         else:
-            self.uri = _absolute(self.uri)
+            # Absolute, because workers start in other folders.
+            self.uri = str(Path(self.uri).expanduser().absolute())
             self._fs, self._root = fs.LocalFileSystem(), self.uri
         self._root = self._root.rstrip("/")
 
@@ -58,8 +46,7 @@ class Storage:
     def full_path(self, path: str = "") -> str:
         """Path that names the file in any process: absolute when local, else a URI with the storage's options."""
         if self.is_local:
-            return self._at(path)
-        self._check_inside(path)
+            return f"{self._root}/{path}" if path else self._root
         root, mark, options = self.uri.partition("?")
         return f"{root.rstrip('/')}/{path}".rstrip("/") + mark + options
 
@@ -183,22 +170,7 @@ class Storage:
 
     def _at(self, path: str) -> str:
         # The path is empty for a bundle in the storage's own folder; object storage refuses "//" and a final "/".
-        self._check_inside(path)
         return f"{self._root}/{path.lstrip('/')}" if path else self._root
-
-    def _check_inside(self, path: str) -> None:
-        parts = path.split("/") if path else []
-        if ".." in parts or "\0" in path:
-            rule = "a path inside a study or checkpoint has no .. and no null byte"
-            raise StorageError(self._root, rule, repr(path), "do not trust this folder, or restore it")
-        if not self.is_local:
-            return
-        place = self._root
-        for part in parts:
-            place = f"{place}/{part}"
-            if part and os.path.islink(place):
-                rule = "must not be a link: links inside a study or checkpoint are not followed"
-                raise StorageError(place, rule, f"one to {os.readlink(place)}", "put the files themselves there")
 
     def _temporary_name(self, path: str) -> str:
         folder, _, name = path.rpartition("/")

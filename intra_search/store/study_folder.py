@@ -105,8 +105,6 @@ class StudyFolder:
     def _stored(self) -> dict[str, Any]:
         where = self.storage.full_path("study.toml")
         if not self.exists:
-            if self.storage.exists("lock"):
-                raise StudyError(where, "must exist", "a study that is just beginning", "repeat in a second")
             raise StudyError(where, "must exist", "no study there", "check the path, or start one with `run`")
         try:
             tree = tomllib.loads(self.storage.read_bytes("study.toml").decode())

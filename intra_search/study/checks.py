@@ -7,12 +7,11 @@ from intra_search.config.space import Space
 from intra_search.config.study import StudySettings
 from intra_search.distill.terms.table import TERMS
 from intra_search.distill.unlabelled import labelled_in_batch
-from intra_search.errors import CheckpointError, SceneError, SettingError
+from intra_search.errors import CheckpointError, SettingError
 from intra_search.networks.checkpoint import read_checkpoint_about
 from intra_search.networks.released import depth_of, imagenet_state, is_file
 from intra_search.networks.shipped import checkpoint_storage
 from intra_search.scenes.check import check_scenes
-from intra_search.scenes.labels import IGNORED
 from intra_search.scenes.scene_set import SceneSet, open_scenes
 from intra_search.scenes.unlabelled_set import check_unlabelled, open_unlabelled
 from intra_search.store.events import Note, Tell
@@ -39,8 +38,6 @@ def checked_scenes(settings: StudySettings, *, new_study: bool, tell: Tell) -> C
         check_scenes(train)
         scorer = official_scorer(settings)
         check_scenes(val, also=scorer.check if scorer else None)
-    if new_study:
-        _check_measurable(val)
     frames = open_unlabelled(settings.scenes)
     if frames is None:
         return CheckedScenes(train, train.fingerprint)
@@ -50,26 +47,12 @@ def checked_scenes(settings: StudySettings, *, new_study: bool, tell: Tell) -> C
     return CheckedScenes(train, json_hash([train.fingerprint, frames.fingerprint]))
 
 
-def _check_measurable(val: SceneSet) -> None:
-    """Without a valid pixel there is no score, so every trial would fail at its first comparison."""
-    if not any((val.evaluation(index).labels != IGNORED).any() for index in range(len(val))):
-        rule = "must hold a pixel of some class in what scenes.crop_top leaves, else nothing can be measured"
-        found = f"{len(val)} scenes, of which every pixel is ignored"
-        raise SceneError("val", rule, found, "check labels, classes, scenes.crop_top and the split")
-
-
 def check_batches(settings: StudySettings, num_scenes: int) -> None:
     """Batches that could not be dealt would fail every training, after the study has begun."""
     labelled = {
         "training": labelled_in_batch(settings.training.batch_size, settings.scenes),
         "teacher.training": settings.teacher.training.batch_size,
     }
-    teacher = settings.teacher
-    is_trained = teacher.checkpoint is None and teacher.network.startswith("pspnet")
-    if is_trained and 1 in teacher.options.bins and teacher.training.batch_size == 1:
-        rule = "must be at least 2 with a pyramid bin of 1, whose batch normalisation has one value per image"
-        remedy = "raise it, or leave 1 out of teacher.options.bins"
-        raise SettingError("teacher.training.batch_size", rule, 1, remedy)
     for group, size in labelled.items():
         if size > num_scenes:
             found = f"{size} with {num_scenes} training scenes"

@@ -63,7 +63,7 @@ def test_weighted_layers_drop_pairs_of_weight_zero() -> None:
 
 @pytest.mark.parametrize("weights", [[1.0, 2.0], [-1.0]])
 def test_wrong_layer_weights_are_refused(weights: list[float]) -> None:
-    with pytest.raises(SettingError, match="layer_weights"):
+    with pytest.raises(SettingError, match="layer_weights must"):
         with_overrides(StudySettings(), {"distill.layer_weights": weights})
 
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,10 +78,10 @@ def test_every_field_is_explained_or_plain_and_every_group_frozen(group: str) ->
         ("scenes.augment.scale", [2.0, 1.0], "0.25 <= low <= high <= 4"),
         ("scenes.augment.rotation", 90.0, "less than or equal to 45"),
         ("scenes.val_fraction", 1.0, "less than 1"),
-        ("training.learning_rate", 0.0, "greater than or equal to 0.000000001"),
+        ("training.learning_rate", 0.0, "greater than 0"),
         ("training.learning_rate", float("nan"), "finite"),
         ("training.learning_rate", float("inf"), "finite"),
-        ("training.clip_gradient_norm", -1.0, "greater than or equal to 0.000001"),
+        ("training.clip_gradient_norm", -1.0, "greater than 0"),
         ("training.compile", 1, "valid boolean"),
         ("student.erfnet.blocks", [5], "Field required"),
         ("student.resnet18.width", "wide", "valid number"),
@@ -225,57 +224,3 @@ def test_views_and_mode_follow_from_what_is_drawn(scenes: dict[str, Any], views:
 )
 def test_epochs_of_the_teacher_that_cannot_be_kept_are_refused(text: str, message: str) -> None:
     assert message in refused(f"[teacher]\n{text}")
-
-
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        ("training.poly_power", 1.8e19),
-        ("training.background_weight", 1e308),
-        ("training.background_weight", 5e-324),
-        ("training.weight_decay", 1e9),
-        ("training.learning_rate", 1e-300),
-        ("training.existence_weight", 5e-324),
-        ("distill.kd.temperature", 1e-300),
-        ("distill.affinity.weight", 5e-324),
-        ("distill.affinity.order_weights", [1e-300, 1.0]),
-        ("distill.layer_weights", [1e300]),
-    ],
-)
-def test_numbers_that_no_training_survives_are_refused(path: str, value: Any) -> None:
-    with pytest.raises(SettingError, match=path):
-        with_overrides(StudySettings(), {path: value})
-
-
-DEEP = "[" * 5000 + "]" * 5000
-
-
-@pytest.mark.parametrize(
-    ("text", "rule"),
-    [
-        (f"seed = {DEEP}", "my.toml: must be valid TOML"),
-        ("seed = " + "9" * 5000, "my.toml: must be valid TOML, found Exceeds the limit"),
-        ('[scenes]\nroot = "a\\u0000b"', "a path has no null byte"),
-        ('[teacher]\ninit = "~nobody-of-that-name/x"', "must be a path whose home folder is known"),
-    ],
-)
-def test_toml_at_its_edges_is_refused_in_one_line(text: str, rule: str) -> None:
-    with pytest.raises(SettingError) as caught:
-        parse_study(text, "my.toml")
-    assert rule in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("value", [DEEP, "9" * 5000])
-def test_overrides_at_the_edges_of_toml(value: str) -> None:
-    with pytest.raises(SettingError) as caught:
-        parse_study("", "my.toml", [f"training.epochs={value}"])
-    assert len(str(caught.value)) < 1200
-
-
-def test_a_study_file_of_a_million_lines_is_not_parsed(tmp_path: Path) -> None:
-    (tmp_path / "long.toml").write_text("x = 1\n" * 10**6)
-    with pytest.raises(SettingError, match=r"long.toml: a study file has at most 262144 bytes"):
-        load_study(tmp_path / "long.toml")
-    with pytest.raises(SettingError, match="must be a readable TOML file"):
-        load_study(f"{tmp_path}/a\0b.toml")

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from pyarrow import fs
@@ -22,7 +21,7 @@ from intra_search.knowledge import store as store_module
 from intra_search.knowledge.answering import stored_forms
 from intra_search.knowledge.node_cache import node_copies
 from intra_search.knowledge.reader import KnowledgeReader, open_knowledge
-from intra_search.knowledge.shards import open_shard, write_shard
+from intra_search.knowledge.shards import write_shard
 from intra_search.knowledge.source import Source
 from intra_search.knowledge.store import KnowledgeStore, Making, part_of, read_manifest, shard_about, shard_name
 from intra_search.store.storage import Storage
@@ -394,60 +393,3 @@ def test_the_manifest_names_every_hash(storage: Storage) -> None:
     assert set(manifest.hashes) == {"teacher", "scenes", "views", "spec", "format version"}
     assert manifest.num_views == NUM_VIEWS
     assert [list(shard) for shard in manifest.shards] == [[shard_name(0, PART)], [shard_name(1, PART)]]
-
-
-@pytest.mark.parametrize("name", ["manifest", "spec", "source"])
-@pytest.mark.parametrize("text", ["null", "[]", "{}", '"x"', '{"keys": 3, "hashes": [], "shards": {"../../x": -1}}'])
-def test_json_of_another_structure_is_named(storage: Storage, name: str, text: str) -> None:
-    (file,) = (file for file in storage.names() if file.startswith(name))
-    storage.write_bytes(file, text.encode())
-
-    def read() -> None:
-        KnowledgeStore(storage, SOURCE).begin(lambda: Making(1, "off"))
-        read_manifest(storage, [])
-
-    with pytest.raises(KnowledgeError, match=rf"{file}: must be a {name}, found") as caught:
-        read()
-    assert "\n" not in str(caught.value)
-
-
-def test_a_manifest_cannot_name_files_elsewhere(storage: Storage) -> None:
-    (file,) = (file for file in storage.names() if file.startswith("manifest-"))
-    tree = storage.read_json(file)
-    tree["shards"] = [{f"../{name}": size for name, size in shard.items()} for shard in tree["shards"]]
-    storage.write_json(file, tree)
-    with pytest.raises(KnowledgeError, match=r"shards\.0\.\.\./shard-00000.*String should match pattern"):
-        read_manifest(storage, [])
-
-
-def test_fewer_shards_than_scenes_are_named(storage: Storage) -> None:
-    (file,) = (file for file in storage.names() if file.startswith("manifest-"))
-    storage.write_json(file, {**storage.read_json(file), "shards": []})
-    with pytest.raises(KnowledgeError, match="must hold shard 0, found 0 shards"):
-        opened(storage, MAP).answers(0, 0)
-
-
-@pytest.mark.parametrize(
-    ("described", "values", "sums", "message"),
-    [
-        ({"shape": "[1.5]"}, [[1.0]], pa.uint32(), r"a shape of \[1.5\]"),
-        ({"shape": "[3]"}, [[1.0]], pa.uint32(), r"1 values for a shape of \[3\]"),
-        ({"scale": "nan"}, [[1.0]], pa.uint32(), "a scale of nan"),
-        ({}, [["one"]], pa.uint32(), "is of type"),
-        ({}, [[1.0]], pa.string(), "checksums of type string"),
-        ({}, [], pa.uint32(), "rows are missing"),
-        ({}, [None], pa.uint32(), "rows are missing"),
-    ],
-)
-def test_shards_of_another_schema_are_named(
-    tmp_path: Path, described: dict[str, str], values: list[Any], sums: pa.DataType, message: str
-) -> None:
-    kind = pa.list_(pa.string() if values == [["one"]] else pa.float32(), 1)
-    field = pa.field("a", kind, metadata={"shape": "[1]", "scale": "1.0", "bool": "false", **described})
-    checksums = pa.array([0] * len(values)).cast(sums)
-    schema = pa.schema([field, pa.field("a#crc32", sums)], metadata={"file": "x"})
-    batch = pa.record_batch([pa.array(values, kind), checksums], schema=schema)
-    with pa.OSFile(str(tmp_path / "x.arrow"), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        writer.write_batch(batch)
-    with pytest.raises(KnowledgeError, match=message):
-        open_shard(str(tmp_path / "x.arrow"), {"a"}, {"file": "x"})

