@@ -23,6 +23,7 @@ from intra_search.metrics.culane import SCENARIOS, LaneCounts, LaneRule, count_f
 from intra_search.metrics.llamas import NUM_CLASSES, LlamasSums, image_sums
 from intra_search.metrics.tally import TallyOptions, tally
 from intra_search.scenes.apolloscape import labels_of_predicted_records, submission_labels
+from intra_search.scenes.files import files_below, read_text
 from intra_search.scenes.images import read_grey, read_mask
 from intra_search.scenes.labels import UNKNOWN, apolloscape_labels
 from intra_search.scenes.lane_files import LANES_SUFFIX, lanes_name, read_frame_list, read_lanes
@@ -117,7 +118,7 @@ def _compared_with_lists(predictions: Path, frames: list[str]) -> tuple[int, int
     if missing == len(listed):
         found = f"no {next(iter(listed))}"
         raise SceneError(str(predictions), "must hold predictions for the list", found, "check the path")
-    return missing, sum(path not in listed for path in predictions.rglob(f"*{LANES_SUFFIX}"))
+    return missing, sum(path not in listed for path in files_below(predictions, f"*{LANES_SUFFIX}").values())
 
 
 def _split_files(splits: Path) -> dict[str, Path]:
@@ -198,7 +199,7 @@ def score_apolloscape(labels: Path, predictions: Path, options: TallyOptions | N
 
 def _id_images(root: Path, role: str) -> dict[str, Path]:
     """PNGs by their path below a folder."""
-    found = {str(path.relative_to(root)): path for path in _folder(root, role).rglob("*.png")}
+    found = files_below(_folder(root, role), "*.png")
     if not found:
         raise SceneError(str(root), f"must hold PNG {role}", "none", "check the path")
     return found
@@ -268,7 +269,7 @@ def score_llamas(
     _folder(labels, "label files")
     _folder(predictions, "predictions")
     found = _found_predictions(predictions, skip_bad=options is not None and options.skip_bad)
-    files = sorted(str(path.relative_to(labels)) for path in labels.rglob("*.json"))
+    files = sorted(files_below(labels, "*.json"))
     not_labels = [name for name in files if name not in found.labels and not _is_label(labels / name)]
     names = sorted({*files, *found.labels} - set(not_labels))
     if len(not_labels) == len(files):
@@ -289,7 +290,7 @@ class _FoundPredictions(NamedTuple):
 
 def _found_predictions(predictions: Path, *, skip_bad: bool) -> _FoundPredictions:
     found = _FoundPredictions(set(), [], [])
-    for name in sorted(str(path.relative_to(predictions)) for path in predictions.rglob("*.png")):
+    for name in sorted(files_below(predictions, "*.png")):
         match = _PREDICTION.fullmatch(name)
         if match is None:
             found.others.append(name)
@@ -307,8 +308,8 @@ def _found_predictions(predictions: Path, *, skip_bad: bool) -> _FoundPrediction
 def _is_label(path: Path) -> bool:
     """Whether a JSON file is meant as a label. An unreadable one counts as a label, so that it is reported."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = json.loads(read_text(path, "must be readable", "check it"))
+    except (SceneError, ValueError, RecursionError):
         return True
     return isinstance(content, Mapping) and not _LABEL_KEYS.isdisjoint(content)
 

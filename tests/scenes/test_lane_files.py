@@ -32,6 +32,8 @@ def test_an_empty_file_holds_no_lanes_but_an_empty_line_is_one(tmp_path: Path) -
         ("1 2\nx 3", ":2: must hold numbers only, found 'x'"),
         ("1 inf", ":1: must hold finite numbers, found inf"),
         ("1 2\n3 4 NaN 1", ":2: must hold finite numbers, found NaN"),
+        ("1 2 3 -1e300", ":1: points must lie within 1,000,000 pixels, found -1e+300"),
+        ("\n" * 101, ": must hold at most 100 lanes, found 101"),
     ],
 )
 def test_malformed_lanes(tmp_path: Path, text: str, message: str) -> None:
