@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
+from pydantic import ConfigDict, TypeAdapter
 
 from intra_search.errors import SceneError, StorageError
 from intra_search.scenes.files import check_names
@@ -42,6 +43,9 @@ State = tuple[int, ...] | None
 """Modification time (for a table also its size) of something that a listing looked at; None: it did not exist."""
 _STATE_KEY = b"intra_search.state"
 _NOTES_KEY = b"intra_search.notes"
+_STRICT = ConfigDict(strict=True)
+_STATES: TypeAdapter[dict[str, State]] = TypeAdapter(dict[str, State], config=_STRICT)
+_NOTES: TypeAdapter[list[str]] = TypeAdapter(list[str], config=_STRICT)
 
 
 def frames_signature(root: Path, frames: "Iterable[ListedFrame]") -> str:
@@ -167,13 +171,15 @@ def _read(storage: Storage, path: str, root: Path) -> Listing | None:
         with pa.memory_map(storage.full_path(path)) as file:
             table = pa.ipc.open_file(file).read_all()
         metadata = table.schema.metadata
-        states = json.loads(metadata[_STATE_KEY])
-        notes = json.loads(metadata[_NOTES_KEY])
-        columns = [table.column(name).to_pylist() for name in ListedFrame._fields]
+        states, notes = _STATES.validate_json(metadata[_STATE_KEY]), _NOTES.validate_json(metadata[_NOTES_KEY])
+        stored = [table.column(name) for name in ListedFrame._fields]
+        if any(column.type != pa.string() or column.null_count for column in stored):
+            return None
+        columns = [column.to_pylist() for column in stored]
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         return None
     for name, state in states.items():
-        if _state(root, name) != (None if state is None else tuple(state)):
+        if _state(root, name) != state:
             return None
     return Listing(Rows(ListedFrame, *columns), notes)
 
