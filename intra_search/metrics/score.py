@@ -3,6 +3,7 @@
 import json
 import math
 import operator
+import os
 import re
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -37,8 +38,8 @@ def _number(value: float) -> float | None:
 
 
 def _folder(path: Path, role: str) -> Path:
-    if not path.is_dir():
-        found = "a file" if path.exists() else "nothing there"
+    if not os.path.isdir(path):
+        found = "a file" if os.path.exists(path) else "nothing there"
         raise SceneError(str(path), f"must be the folder of {role}", found, "check the path")
     return path
 
@@ -114,7 +115,7 @@ def score_culane(
 def _compared_with_lists(predictions: Path, frames: list[str]) -> tuple[int, int]:
     """The numbers of listed frames without a prediction file, and of prediction files of frames in no list."""
     listed = {predictions / lanes_name(name): None for name in frames}
-    missing = sum(not path.exists() for path in listed)
+    missing = sum(not os.path.exists(path) for path in listed)
     if missing == len(listed):
         found = f"no {next(iter(listed))}"
         raise SceneError(str(predictions), "must hold predictions for the list", found, "check the path")
@@ -123,7 +124,7 @@ def _compared_with_lists(predictions: Path, frames: list[str]) -> tuple[int, int
 
 def _split_files(splits: Path) -> dict[str, Path]:
     """The scenario lists that exist."""
-    found = {key: splits / file for key, file in SCENARIOS.items() if (splits / file).exists()}
+    found = {key: splits / file for key, file in SCENARIOS.items() if os.path.exists(splits / file)}
     if not found:
         rule, remedy = "must be the folder of the scenario lists (test0_normal.txt, …)", "check the path"
         raise SceneError(str(splits), rule, "none of them", remedy)
@@ -148,7 +149,7 @@ def _checked_rule(rule: LaneRule) -> LaneRule:
 def _count_culane_frame(annotations: Path, predictions: Path, rule: LaneRule, name: str) -> dict[str, LaneCounts]:
     predicted = predictions / lanes_name(name)
     truth = read_lanes(annotations / lanes_name(name))
-    return {name: count_frame(truth, read_lanes(predicted) if predicted.exists() else [], rule)}
+    return {name: count_frame(truth, read_lanes(predicted) if os.path.exists(predicted) else [], rule)}
 
 
 # ApolloScape
@@ -216,7 +217,7 @@ def _count_apolloscape_pair(pair: tuple[Path, Path]) -> Confusion:
 
 
 def _read_ids(path: Path, role: str) -> Ids:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise SceneError(str(path), f"must exist: it is {role}", "no such file", "add it, or remove its counterpart")
     table = np.full(256, UNKNOWN, np.uint8)
     colours = {}
@@ -316,7 +317,7 @@ def _is_label(path: Path) -> bool:
 
 def _count_llamas_image(labels: Path, predictions: Path, binary: bool, name: str) -> LlamasSums:
     path = labels / name
-    if not path.is_file():
+    if not os.path.isfile(path):
         found = f"predictions {predictions / name}_<class>.png without it"
         raise SceneError(str(path), "must exist", found, "add the label file or remove its predictions")
     keys = ("1",) if binary else _KEYS
@@ -331,7 +332,7 @@ def _count_llamas_image(labels: Path, predictions: Path, binary: bool, name: str
 
 def _read_probability(path: Path) -> Ids:
     """Grey image (717, 1276): 255 times the probability."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise SceneError(str(path), "must exist: a class's prediction", "no such file", "write one PNG per class")
     image = read_grey(path)
     width, height = SIZE

@@ -18,7 +18,8 @@ FARTHEST = 1e6
 MAX_LANES = 100
 """Of one frame; each is compared with each."""
 LANES_SUFFIX = ".lines.txt"
-_LONGEST_NAME = 240  # file systems allow 255 bytes, and a suffix is added
+_LONGEST_NAME = 240  # bytes; file systems allow 255, and a suffix is added
+_LONGEST_PATH = 2000  # bytes; the system allows 4096 with the root before it
 _LIST_FIELDS = (1, 2, 6)  # image; image and label; image, label and four existence flags
 
 
@@ -116,7 +117,8 @@ def _listed_image(fields: list[str], where: str) -> ListedImage:
 def _inside(field: str, where: str) -> str:
     name = field.lstrip("/")
     parts = PurePosixPath(name).parts
-    if not parts or ".." in parts or "\0" in name or max(map(len, parts)) > _LONGEST_NAME:
+    is_long = len(name.encode()) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_NAME for part in parts)
+    if not parts or ".." in parts or "\0" in name or is_long:
         found = repr(field[:60])
         raise SceneError(where, "must name an image inside the data set's folder", found, "mend the list")
     return name

@@ -39,3 +39,8 @@ def test_the_farthest_points_are_counted_without_overflow(tmp_path: Path) -> Non
     (tmp_path / "a.lines.txt").write_text(f"{far} -{far} 1e-40 1e-40 -{far} {far} 5 500\n1e-45 0 2e-45 0 {far} {far}\n")
     lanes = read_lanes(tmp_path / "a.lines.txt")
     assert count_frame(lanes, lanes) == LaneCounts(tp=2)
+
+
+def test_a_folder_whose_name_is_too_long(tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match="must be the folder of labels, found nothing there"):
+        score_apolloscape(tmp_path / ("a" * 300), tmp_path)

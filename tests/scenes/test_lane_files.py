@@ -66,6 +66,8 @@ def test_list_forms(tmp_path: Path) -> None:
         ("/", "list.txt:1: must name an image inside"),
         ('{"frames":' + "[1]," * 200, "list.txt:1: must name an image inside"),
         ("a\0.jpg", "list.txt:1: must name an image inside"),
+        ("ä" * 130 + ".jpg", "list.txt:1: must name an image inside"),
+        ("a/" * 2000 + "b.jpg", "list.txt:1: must name an image inside"),
         ("\n \n", "list.txt: must name at least one frame"),
     ],
 )
