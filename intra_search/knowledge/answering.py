@@ -11,9 +11,10 @@ from torch import Tensor
 from intra_search.config.study import StudySettings
 from intra_search.distill.needs import Need, StoredForm, belongs_to, teacher_answers
 from intra_search.distill.unlabelled import teacher_regions
+from intra_search.knowledge.records import Making
 from intra_search.knowledge.shards import write_shard
 from intra_search.knowledge.source import Source, source_of
-from intra_search.knowledge.store import KnowledgeStore, Making, part_of, shard_about, shard_name
+from intra_search.knowledge.store import KnowledgeStore, part_of, shard_about, shard_name
 from intra_search.networks.checkpoint import load_network
 from intra_search.networks.input import normalise
 from intra_search.networks.placement import place

@@ -14,7 +14,7 @@ import ray
 from intra_search.config.study import StudySettings
 from intra_search.distill.needs import Need
 from intra_search.knowledge.answering import ShardTask, ShardWriter, plan_extraction
-from intra_search.knowledge.store import Making
+from intra_search.knowledge.records import Making
 from intra_search.networks.placement import resolved_amp
 from intra_search.store.storage import Storage
 

@@ -7,10 +7,12 @@ from typing import Any
 from torch import Tensor
 
 from intra_search.distill.needs import Need, belongs_to
+from intra_search.errors import KnowledgeError
 from intra_search.knowledge.node_cache import node_copies
+from intra_search.knowledge.records import Manifest, delete_and_repeat, sizes_of
 from intra_search.knowledge.shards import Column, damaged, open_shard
 from intra_search.knowledge.source import SCENES_PER_SHARD, check_hashes
-from intra_search.knowledge.store import Manifest, read_manifest
+from intra_search.knowledge.store import read_manifest, shard_about
 from intra_search.store.shared_folders import HeldFolder
 from intra_search.store.storage import Storage
 
@@ -31,8 +33,7 @@ def open_knowledge(
     check_hashes(storage.full_path(), manifest.hashes, expected)
     if storage.is_local:
         return KnowledgeReader(Path(storage.full_path()), manifest, keys)
-    files = {name: size for shard in manifest.shards for name, size in shard.items()}
-    copies = node_copies(storage, files, node_cache_gb * 1e9)
+    copies = node_copies(storage, sizes_of(manifest.shards), node_cache_gb * 1e9)
     return KnowledgeReader(copies.path, manifest, keys, copies)
 
 
@@ -70,8 +71,20 @@ class KnowledgeReader:
 
     def _opened(self, shard: int) -> dict[str, tuple[str, Column]]:
         columns: dict[str, tuple[str, Column]] = {}
-        for name in self._manifest.shards[shard]:
+        for name in self._manifest.shards[shard] if shard < len(self._manifest.shards) else ():
             path = str(self._folder / name)
-            found = open_shard(path, self._keys, self._manifest.about(name))
+            found = open_shard(path, self._keys, shard_about(self._manifest.hashes, name))
+            for column in found.values():
+                self._check_rows(path, shard, len(column.sums))
             columns = {key: (path, column) for key, column in found.items()} | columns
+        lacking = sorted(key for key in self._keys if not any(belongs_to(name, key) for name in columns))
+        if lacking:
+            where = str(self._folder)
+            raise KnowledgeError(where, f"must answer {lacking[0]}", f"none in shard {shard}", delete_and_repeat(where))
         return columns
+
+    def _check_rows(self, path: str, shard: int, rows: int) -> None:
+        views = self._manifest.num_views
+        most, is_last = SCENES_PER_SHARD * views, shard + 1 == len(self._manifest.shards)
+        if rows > most or rows % views or (rows < most and not is_last):
+            raise damaged(path, f"{rows} rows of {views} views per scene")

@@ -9,19 +9,40 @@ import json
 import math
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from typing import IO, Any, NamedTuple
+from typing import IO, Annotated, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from pydantic import Field, ValidationError
 from torch import Tensor
 
 from intra_search.distill.needs import StoredForm, belongs_to
 from intra_search.errors import KnowledgeError
+from intra_search.knowledge.records import Count, Record, first_fault
 
 CHECKSUM = "#crc32"
 """End of the name of a column of checksums."""
+_TYPES = {
+    pa.float32(): torch.float32,
+    pa.float16(): torch.float16,
+    pa.int16(): torch.int16,
+    pa.uint8(): torch.uint8,
+}
+"""Of the values of a column of answers."""
+
+
+class _Form(Record):
+    """What the schema says of a column of answers."""
+
+    shape: tuple[Count, ...]
+    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    is_bool: Annotated[bool, Field(alias="bool")]
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
 
 
 class Column(NamedTuple):
@@ -95,6 +116,8 @@ def open_shard(path: str, keys: set[str], about: Mapping[str, str]) -> dict[str,
             answers = [name for name in table.column_names if not name.endswith(CHECKSUM)]
             read = [name for name in answers if any(belongs_to(name, key) for key in keys)]
             return {name: _column(memory, table, name) for name in read}
+    except ValidationError as error:
+        raise damaged(path, first_fault(error)) from None
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise damaged(path, str(error)) from None
     differing = next(name for name in {*found, *about} if found.get(name) != about.get(name))
@@ -147,17 +170,33 @@ def _mapped(path: str) -> Tensor:
 
 
 def _column(memory: Tensor, table: pa.Table, name: str) -> Column:
-    about = table.schema.field(name).metadata
-    shape = tuple(json.loads(about[b"shape"]))
+    form, dtype = _checked_form(table, name)
     chunks = table.column(name).chunks
-    dtype = torch.from_numpy(np.empty(0, chunks[0].values.type.to_pandas_dtype())).dtype
     starts = np.array([_start(chunk.flatten()) - memory.data_ptr() for chunk in chunks], np.int64)
-    sums = np.concatenate([chunk.to_numpy() for chunk in table.column(f"{name}{CHECKSUM}").chunks])
-    ends = starts + [len(chunk) * math.prod(shape) * dtype.itemsize for chunk in chunks]
-    if len(sums) != len(table) or starts.min() < 0 or ends.max() > len(memory):
-        raise ValueError(f"{len(sums)} checksums of {len(table)} rows")
-    is_bool = json.loads(about[b"bool"])
-    return Column(memory, starts, len(chunks[0]), shape, dtype, sums, float(about[b"scale"]), is_bool)
+    ends = starts + [len(chunk) * form.size * dtype.itemsize for chunk in chunks]
+    if starts.min() < 0 or ends.max() > len(memory) or (starts % dtype.itemsize).any():
+        raise ValueError(f"{name} lies outside the file or between its values")
+    sums = table.column(f"{name}{CHECKSUM}").to_numpy()
+    return Column(memory, starts, len(chunks[0]), form.shape, dtype, sums, form.scale, form.is_bool)
+
+
+def _checked_form(table: pa.Table, name: str) -> tuple[_Form, torch.dtype]:
+    """The form of a column and the type of its values. Raises `ValueError` unless the column and that of its checksums
+    are as `write_shard` writes them."""
+    column, sums = table.column(name), table.column(f"{name}{CHECKSUM}")
+    told = {key.decode(): json.loads(value) for key, value in (table.schema.field(name).metadata or {}).items()}
+    form = _Form.model_validate_json(json.dumps(told))
+    kind = column.type
+    if not pa.types.is_fixed_size_list(kind) or kind.value_type not in _TYPES or sums.type != pa.uint32():
+        raise ValueError(f"{name} of type {kind}, its checksums of type {sums.type}")
+    if kind.list_size != form.size:
+        raise ValueError(f"{name} with {kind.list_size} values in the shape {list(form.shape)}")
+    if column.null_count or sums.null_count:
+        raise ValueError(f"{name} with rows that are empty")
+    *all_but_last, last = [len(chunk) for chunk in column.chunks] or [0]
+    if last < 1 or any(length != all_but_last[0] or length < last for length in all_but_last):
+        raise ValueError(f"{name} in batches of {[*all_but_last, last]} rows")
+    return form, _TYPES[kind.value_type]
 
 
 def _start(values: pa.Array) -> int:

@@ -10,42 +10,26 @@ A part is what one extraction found missing; its name is the hash of its keys. A
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from intra_search.config.hashing import json_hash
-from intra_search.errors import KnowledgeError, NotJSONError
+from intra_search.errors import KnowledgeError
+from intra_search.knowledge.records import (
+    AGAIN,
+    Making,
+    Manifest,
+    SourceRecord,
+    Spec,
+    delete_and_repeat,
+    read_record,
+    sizes_of,
+)
 from intra_search.knowledge.source import FORMAT_VERSION, Source, check_hashes
 from intra_search.store.storage import Storage
 
 SOURCE_FILE = "source.json"
-AGAIN = "repeat `intra-search run`"
-
-
-class Manifest(NamedTuple):
-    """The files that answer one spec."""
-
-    hashes: dict[str, str]
-    """Those of teacher, scenes, views and spec, and the format's version."""
-    keys: tuple[str, ...]
-    """Keys of the needs that are answered."""
-    num_views: int
-    shards: tuple[dict[str, int], ...]
-    """For each shard: the sizes of its files in bytes, by name."""
-
-    def about(self, name: str) -> dict[str, str]:
-        """The description that a file of this store must have."""
-        return shard_about(self.hashes, name)
-
-
-class Making(NamedTuple):
-    """How every shard of a store is made, so that its bytes do not depend on the machine that makes it."""
-
-    threads: int
-    """Threads of torch: the order of additions, and so the last bit of an answer, may depend on their number."""
-    amp: Literal["bf16", "off"]
-    """The teacher's precision; its setting may be `auto`, which depends on the machine."""
 
 
 class KnowledgeStore:
@@ -64,16 +48,20 @@ class KnowledgeStore:
         Raises `KnowledgeError` for a folder that holds something else.
         """
         if not self.storage.exists(SOURCE_FILE):
-            about = {"hashes": self.source.hashes, **making()._asdict(), "torch": torch.__version__}
-            sizes = {"num_scenes": self.source.num_scenes, "num_views": self.source.num_views}
-            self.storage.write_json(SOURCE_FILE, {**about, **sizes})
+            made = making()
+            record = SourceRecord(
+                hashes=self.source.hashes,
+                threads=made.threads,
+                amp=made.amp,
+                torch=str(torch.__version__),
+                num_scenes=self.source.num_scenes,
+                num_views=self.source.num_views,
+            )
+            self.storage.write_json(SOURCE_FILE, record.model_dump(mode="json"))
         # Read back even if just written: if two studies create one store at once, the later one's file counts.
-        where, stored = self.storage.full_path(), self.storage.read_json(SOURCE_FILE)
-        described = {"hashes", *Making._fields}
-        if not isinstance(stored, dict) or not described <= set(stored) or not isinstance(stored["hashes"], dict):
-            raise KnowledgeError(f"{where}/{SOURCE_FILE}", "must describe a store", "another form", _delete(where))
-        check_hashes(where, stored["hashes"], self.source.hashes)
-        return Making(int(stored["threads"]), stored["amp"])
+        stored = read_record(self.storage, SOURCE_FILE, SourceRecord, delete="")
+        check_hashes(self.storage.full_path(), stored.hashes, self.source.hashes)
+        return stored.making
 
     def missing(self, keys: Iterable[str]) -> dict[int, tuple[str, ...]]:
         """Keys that are still to be answered, by shard; complete shards are left out."""
@@ -99,11 +87,16 @@ class KnowledgeStore:
         contents = self._contents()
         shards = tuple(self._answering(shard, wanted, contents) for shard in range(self.source.num_shards))
         hashes = {**self.source.hashes, "spec": json_hash(sorted(wanted))}
-        manifest = Manifest(hashes, tuple(sorted(wanted)), self.source.num_views, shards)
-        text = {**manifest._asdict(), "version": FORMAT_VERSION}
+        manifest = Manifest(
+            version=FORMAT_VERSION,
+            hashes=hashes,
+            keys=tuple(sorted(wanted)),
+            num_views=self.source.num_views,
+            shards=shards,
+        )
         name = f"manifest-{part_of(wanted)}.json"
-        if not self.storage.exists(name) or self.storage.read_json(name) != as_json(text):
-            self.storage.write_json(name, text)
+        if not self.storage.exists(name) or read_record(self.storage, name, Manifest) != manifest:
+            self.storage.write_json(name, manifest.model_dump(mode="json"))
         return manifest
 
     def _contents(self) -> "_Contents":
@@ -181,49 +174,34 @@ def _narrowed(manifest: Manifest, wanted: set[str], parts: Mapping[str, set[str]
         {name: size for name, size in shard.items() if wanted & parts.get(part_in(name), wanted)}
         for shard in manifest.shards
     )
-    return manifest._replace(shards=shards)
+    return manifest.model_copy(update={"shards": shards})
 
 
 def _num_bytes(manifest: Manifest) -> int:
-    return sum(size for shard in manifest.shards for size in shard.values())
+    return sum(sizes_of(manifest.shards).values())
 
 
 def _parts(storage: Storage, files: Iterable[str]) -> dict[str, set[str]]:
     """Keys of each part, by its name."""
     names = sorted(name for name in files if name.startswith("spec-"))
-    return {name[len("spec-") : -len(".json")]: set(storage.read_json(name)["keys"]) for name in names}
+    return {name[len("spec-") : -len(".json")]: set(read_record(storage, name, Spec).keys) for name in names}
 
 
 def check_files(storage: Storage, manifest: Manifest, files: Mapping[str, int], *, may_lack: bool = False) -> None:
     """Raises `KnowledgeError` for a file of another size than its manifest says, or (unless `may_lack`) none."""
-    for name, size in (pair for shard in manifest.shards for pair in shard.items()):
+    for name, size in sizes_of(manifest.shards).items():
         found = files.get(name, 0)
         if found != size and not (may_lack and name not in files):
-            rule = f"must have {size} bytes"
-            raise KnowledgeError(storage.full_path(name), rule, f"{found} bytes", _delete(storage.full_path(name)))
-
-
-def as_json(value: Any) -> Any:
-    """A value as it comes back from JSON: tuples become lists."""
-    if isinstance(value, dict):
-        return {key: as_json(item) for key, item in value.items()}
-    return [as_json(item) for item in value] if isinstance(value, list | tuple) else value
+            where = storage.full_path(name)
+            raise KnowledgeError(where, f"must have {size} bytes", f"{found} bytes", delete_and_repeat(where))
 
 
 def _manifests(storage: Storage, files: Iterable[str]) -> Iterable[Manifest]:
     for name in sorted(name for name in files if name.startswith("manifest-")):
-        where = storage.full_path(name)
-        try:
-            text = dict(storage.read_json(name))
-            version = text.pop("version")
-            manifest = Manifest(**text)
-            whole = isinstance(manifest.hashes, dict) and all(isinstance(shard, dict) for shard in manifest.shards)
-        except NotJSONError as error:
-            raise KnowledgeError(where, "must be a manifest", error.found, _delete(where)) from None
-        except (KeyError, TypeError, ValueError):
-            raise KnowledgeError(where, "must be a manifest", "another form", _delete(where)) from None
-        if version != FORMAT_VERSION or not whole:
-            raise KnowledgeError(where, f"must be of version {FORMAT_VERSION}", f"version {version}", _delete(where))
+        manifest = read_record(storage, name, Manifest)
+        if manifest.version != FORMAT_VERSION:
+            where, rule = storage.full_path(name), f"must be of version {FORMAT_VERSION}"
+            raise KnowledgeError(where, rule, f"version {manifest.version}", delete_and_repeat(where))
         yield manifest
 
 
@@ -231,7 +209,3 @@ def _lacks(storage: Storage, key: str) -> KnowledgeError:
     rule = "must hold what the trial's losses read"
     remedy = f"{AGAIN}: it stores what its space may ask for"
     return KnowledgeError(storage.full_path(), rule, f"no {key}", remedy)
-
-
-def _delete(where: str) -> str:
-    return f"delete {where} and {AGAIN}"

@@ -3,6 +3,7 @@
 import json
 import math
 import operator
+import os
 import re
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -23,6 +24,7 @@ from intra_search.metrics.culane import SCENARIOS, LaneCounts, LaneRule, count_f
 from intra_search.metrics.llamas import NUM_CLASSES, LlamasSums, image_sums
 from intra_search.metrics.tally import TallyOptions, tally
 from intra_search.scenes.apolloscape import labels_of_predicted_records, submission_labels
+from intra_search.scenes.files import files_below, read_text
 from intra_search.scenes.images import read_grey, read_mask
 from intra_search.scenes.labels import UNKNOWN, apolloscape_labels
 from intra_search.scenes.lane_files import LANES_SUFFIX, lanes_name, read_frame_list, read_lanes
@@ -36,8 +38,8 @@ def _number(value: float) -> float | None:
 
 
 def _folder(path: Path, role: str) -> Path:
-    if not path.is_dir():
-        found = "a file" if path.exists() else "nothing there"
+    if not os.path.isdir(path):
+        found = "a file" if os.path.exists(path) else "nothing there"
         raise SceneError(str(path), f"must be the folder of {role}", found, "check the path")
     return path
 
@@ -113,16 +115,16 @@ def score_culane(
 def _compared_with_lists(predictions: Path, frames: list[str]) -> tuple[int, int]:
     """The numbers of listed frames without a prediction file, and of prediction files of frames in no list."""
     listed = {predictions / lanes_name(name): None for name in frames}
-    missing = sum(not path.exists() for path in listed)
+    missing = sum(not os.path.exists(path) for path in listed)
     if missing == len(listed):
         found = f"no {next(iter(listed))}"
         raise SceneError(str(predictions), "must hold predictions for the list", found, "check the path")
-    return missing, sum(path not in listed for path in predictions.rglob(f"*{LANES_SUFFIX}"))
+    return missing, sum(path not in listed for path in files_below(predictions, f"*{LANES_SUFFIX}").values())
 
 
 def _split_files(splits: Path) -> dict[str, Path]:
     """The scenario lists that exist."""
-    found = {key: splits / file for key, file in SCENARIOS.items() if (splits / file).exists()}
+    found = {key: splits / file for key, file in SCENARIOS.items() if os.path.exists(splits / file)}
     if not found:
         rule, remedy = "must be the folder of the scenario lists (test0_normal.txt, …)", "check the path"
         raise SceneError(str(splits), rule, "none of them", remedy)
@@ -147,7 +149,7 @@ def _checked_rule(rule: LaneRule) -> LaneRule:
 def _count_culane_frame(annotations: Path, predictions: Path, rule: LaneRule, name: str) -> dict[str, LaneCounts]:
     predicted = predictions / lanes_name(name)
     truth = read_lanes(annotations / lanes_name(name))
-    return {name: count_frame(truth, read_lanes(predicted) if predicted.exists() else [], rule)}
+    return {name: count_frame(truth, read_lanes(predicted) if os.path.exists(predicted) else [], rule)}
 
 
 # ApolloScape
@@ -198,7 +200,7 @@ def score_apolloscape(labels: Path, predictions: Path, options: TallyOptions | N
 
 def _id_images(root: Path, role: str) -> dict[str, Path]:
     """PNGs by their path below a folder."""
-    found = {str(path.relative_to(root)): path for path in _folder(root, role).rglob("*.png")}
+    found = files_below(_folder(root, role), "*.png")
     if not found:
         raise SceneError(str(root), f"must hold PNG {role}", "none", "check the path")
     return found
@@ -215,7 +217,7 @@ def _count_apolloscape_pair(pair: tuple[Path, Path]) -> Confusion:
 
 
 def _read_ids(path: Path, role: str) -> Ids:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise SceneError(str(path), f"must exist: it is {role}", "no such file", "add it, or remove its counterpart")
     table = np.full(256, UNKNOWN, np.uint8)
     colours = {}
@@ -268,7 +270,7 @@ def score_llamas(
     _folder(labels, "label files")
     _folder(predictions, "predictions")
     found = _found_predictions(predictions, skip_bad=options is not None and options.skip_bad)
-    files = sorted(str(path.relative_to(labels)) for path in labels.rglob("*.json"))
+    files = sorted(files_below(labels, "*.json"))
     not_labels = [name for name in files if name not in found.labels and not _is_label(labels / name)]
     names = sorted({*files, *found.labels} - set(not_labels))
     if len(not_labels) == len(files):
@@ -289,7 +291,7 @@ class _FoundPredictions(NamedTuple):
 
 def _found_predictions(predictions: Path, *, skip_bad: bool) -> _FoundPredictions:
     found = _FoundPredictions(set(), [], [])
-    for name in sorted(str(path.relative_to(predictions)) for path in predictions.rglob("*.png")):
+    for name in sorted(files_below(predictions, "*.png")):
         match = _PREDICTION.fullmatch(name)
         if match is None:
             found.others.append(name)
@@ -307,15 +309,15 @@ def _found_predictions(predictions: Path, *, skip_bad: bool) -> _FoundPrediction
 def _is_label(path: Path) -> bool:
     """Whether a JSON file is meant as a label. An unreadable one counts as a label, so that it is reported."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = json.loads(read_text(path, "must be readable", "check it"))
+    except (SceneError, ValueError, RecursionError):
         return True
     return isinstance(content, Mapping) and not _LABEL_KEYS.isdisjoint(content)
 
 
 def _count_llamas_image(labels: Path, predictions: Path, binary: bool, name: str) -> LlamasSums:
     path = labels / name
-    if not path.is_file():
+    if not os.path.isfile(path):
         found = f"predictions {predictions / name}_<class>.png without it"
         raise SceneError(str(path), "must exist", found, "add the label file or remove its predictions")
     keys = ("1",) if binary else _KEYS
@@ -330,7 +332,7 @@ def _count_llamas_image(labels: Path, predictions: Path, binary: bool, name: str
 
 def _read_probability(path: Path) -> Ids:
     """Grey image (717, 1276): 255 times the probability."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise SceneError(str(path), "must exist: a class's prediction", "no such file", "write one PNG per class")
     image = read_grey(path)
     width, height = SIZE

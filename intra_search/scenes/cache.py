@@ -13,7 +13,6 @@ When it is valid: a file with a wrong checksum or form is decoded again and repl
 that was overwritten by another one of the same number of bytes is not noticed.
 """
 
-import json
 import logging
 import os
 import shutil
@@ -25,6 +24,7 @@ import PIL
 import pyarrow as pa
 import torch
 import torchvision
+from pydantic import BaseModel, ConfigDict, PositiveInt
 from torch import Tensor
 
 from intra_search.config.hashing import json_hash
@@ -44,6 +44,18 @@ SCENES_PER_FOLDER = 1000
 MAX_MAPPED = 4096
 """Scenes that a process keeps memory-mapped; the system allows about 65,000 maps."""
 _ABOUT = b"intra_search.scene"
+
+
+class _SceneForm(BaseModel):
+    """What a file of a scene says of itself."""
+
+    model_config = ConfigDict(strict=True)
+
+    size: tuple[PositiveInt, PositiveInt]
+    """Rows and columns."""
+    channels_last: bool
+    """The order in memory is stored, too: later resizing rounds in another way for another order."""
+    crc32: int
 
 
 def scenes_key(*parts: object) -> str:
@@ -105,13 +117,13 @@ class SceneCache:
 
 def _write(path: Path, view: View) -> None:
     rows_first = view.image.permute(1, 2, 0)
-    # The order in memory is stored, too: later resizing rounds in another way for another order.
     channels_last = rows_first.is_contiguous()
     image = rows_first if channels_last else view.image.contiguous()
     pixels = torch.cat([image.reshape(-1), view.labels.reshape(-1)])
-    about = {"size": list(view.labels.shape), "channels_last": channels_last, "crc32": zlib.crc32(pixels.numpy().data)}
+    height, width = view.labels.shape
+    about = _SceneForm(size=(height, width), channels_last=channels_last, crc32=zlib.crc32(pixels.numpy().data))
     batch = pa.record_batch([pa.array(pixels.numpy())], names=["pixels"])
-    batch = batch.replace_schema_metadata({_ABOUT: json.dumps(about)})
+    batch = batch.replace_schema_metadata({_ABOUT: about.model_dump_json()})
     temporary = path.with_name(f".tmp-{path.name}-{uuid.uuid4().hex[:8]}")
     try:
         # Not flushed to the disk, which would take as long as decoding: after a crash, the checksum shows damage.
@@ -128,15 +140,17 @@ def _read(path: Path) -> View | None:
         with pa.memory_map(str(path)) as file:  # the table keeps the map, but no file descriptor
             table = pa.ipc.open_file(file).read_all()
         table.validate()
-        about = json.loads(table.schema.metadata[_ABOUT])
-        height, width = about["size"]
+        about = _SceneForm.model_validate_json(table.schema.metadata[_ABOUT])
+        height, width = about.size
         array = table.column("pixels").chunk(0)
+        if array.type != pa.uint8() or array.null_count or len(array) != 4 * height * width:
+            return None
         pixels: Tensor = torch.utils.dlpack.from_dlpack(array)
-        if len(pixels) != 4 * height * width or zlib.crc32(array.buffers()[1]) != about["crc32"]:
+        if zlib.crc32(array.buffers()[1]) != about.crc32:
             return None
     except (pa.ArrowException, OSError, KeyError, IndexError, TypeError, ValueError):
         return None
     image, labels = pixels[: 3 * height * width], pixels[3 * height * width :].view(height, width)
-    if about["channels_last"]:
+    if about.channels_last:
         return View(image.view(height, width, 3).permute(2, 0, 1), labels)
     return View(image.view(3, height, width), labels)

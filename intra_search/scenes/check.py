@@ -4,7 +4,10 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from intra_search.errors import SceneError
+from intra_search.scenes.labels import IGNORED
 from intra_search.scenes.scene_set import SceneSet
+from intra_search.scenes.source import Split
 
 
 def check_scenes(
@@ -25,6 +28,16 @@ def check_scenes(
                     progress(done, len(scene_set))
         finally:
             threads.shutdown(cancel_futures=True)
+
+
+def check_labelled(scene_set: SceneSet, split: Split) -> None:
+    """Raises `SceneError` for a split in which no pixel counts, as metrics see it: after the cut and the resizing. It
+    looks no farther than the first scene with such a pixel."""
+    if not any((scene_set.evaluation(index).labels != IGNORED).any() for index in range(len(scene_set))):
+        rule = f"{split} must hold a pixel of a class, else no metric has a value"
+        found = f"{len(scene_set)} scenes in which every pixel is ignored ({scene_set.names[0]} …)"
+        remedy = f"label them, put others into {split}, or lower scenes.crop_top"
+        raise SceneError("scenes", rule, found, remedy)
 
 
 def _check(scene_set: SceneSet, index: int, also: Callable[[str], None] | None) -> None:

@@ -8,7 +8,9 @@
 """
 
 import csv
+import os
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -16,6 +18,7 @@ import numpy as np
 
 from intra_search.config.scenes import ScenesSettings
 from intra_search.errors import SceneError
+from intra_search.scenes.files import check_regular
 from intra_search.scenes.images import (
     IMAGE_SUFFIXES,
     check_same_size,
@@ -30,6 +33,10 @@ from intra_search.scenes.source import Frame, SceneName, Split, no_protocol
 
 Row = tuple[str, dict[str, str]]
 """Place (`file:line`) and cells of a line of a csv file."""
+
+
+_DIGITS = 9
+"""Of a number in a table; Python takes long for thousands of them."""
 
 
 class _ClassTable(NamedTuple):
@@ -102,9 +109,10 @@ def _list_frames(scan: Scan) -> Listing:
 
 
 def _read_classes(path: Path) -> _ClassTable:
-    rows = _read_csv(path, ("index", "name"))
+    rows = _read_csv(path, ("index", "name"), most=MAX_CLASSES + 1)
     if not rows or len(rows) > MAX_CLASSES:
-        raise SceneError(str(path), f"must list 1 to {MAX_CLASSES} classes", len(rows), "one line per class")
+        found = "more" if rows else 0
+        raise SceneError(str(path), f"must list 1 to {MAX_CLASSES} classes", found, "one line per class")
     by_index: dict[int, Row] = {}
     names: set[str] = set()
     for place, cells in rows:
@@ -152,7 +160,7 @@ def _swap(rows: list[Row]) -> dict[int, int] | None:
 
 
 def _read_groups(path: Path) -> dict[str, str] | None:
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     groups: dict[str, str] = {}
     for place, cells in _read_csv(path, ("name", "group")):
@@ -172,13 +180,15 @@ def _group(groups: dict[str, str] | None, name: str, root: Path) -> str:
     return groups[name]
 
 
-def _read_csv(path: Path, columns: tuple[str, ...]) -> list[Row]:
+def _read_csv(path: Path, columns: tuple[str, ...], most: int | None = None) -> list[Row]:
+    """The rows of a table, or only so many."""
     try:
+        check_regular(path)
         # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
             present = reader.fieldnames or ()
-            rows = [(f"{path}:{reader.line_num}", row) for row in reader]
+            rows = [(f"{path}:{reader.line_num}", row) for row in islice(reader, most)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         remedy = f"write it with the columns {','.join(columns)}"
         raise SceneError(str(path), "must be a readable csv file", error, remedy) from None
@@ -202,7 +212,7 @@ def _color(place: str, cells: dict[str, str]) -> tuple[int, int, int] | None:
 
 
 def _number(place: str, what: str, text: str, *, highest: int) -> int:
-    if not text.isdecimal() or int(text) > highest:
+    if not text.isdecimal() or len(text) > _DIGITS or int(text) > highest:
         raise SceneError(place, f"{what} must be a whole number in 0..{highest}", repr(text), "correct the line")
     return int(text)
 

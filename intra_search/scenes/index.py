@@ -23,8 +23,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
+from pydantic import ConfigDict, TypeAdapter
 
-from intra_search.errors import StorageError
+from intra_search.errors import SceneError, StorageError
+from intra_search.scenes.files import check_names
 from intra_search.scenes.images import sizes_signature
 from intra_search.scenes.rows import Rows
 from intra_search.scenes.source import SceneName
@@ -41,6 +43,9 @@ State = tuple[int, ...] | None
 """Modification time (for a table also its size) of something that a listing looked at; None: it did not exist."""
 _STATE_KEY = b"intra_search.state"
 _NOTES_KEY = b"intra_search.notes"
+_STRICT = ConfigDict(strict=True)
+_STATES: TypeAdapter[dict[str, State]] = TypeAdapter(dict[str, State], config=_STRICT)
+_NOTES: TypeAdapter[list[str]] = TypeAdapter(list[str], config=_STRICT)
 
 
 def frames_signature(root: Path, frames: "Iterable[ListedFrame]") -> str:
@@ -89,7 +94,8 @@ def listing(frames: Iterable[ListedFrame], notes: Iterable[str] = ()) -> Listing
 
 
 class Scan:
-    """Lists folders and opens tables below a root, and records their states."""
+    """Lists folders and opens tables below a root, and records their states. Raises `SceneError` for a file in a
+    folder's place, a loop of links, what may not be read, and names that are not UTF-8."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -97,11 +103,15 @@ class Scan:
 
     def files(self, folder: str, suffixes: tuple[str, ...]) -> list[str]:
         """Sorted names of files with one of the suffixes, in any case; none if the folder is missing."""
-        return [name for name in self._names(folder, folders=False) if name.lower().endswith(suffixes)]
+        names = [name for name in self._names(folder, folders=False) if name.lower().endswith(suffixes)]
+        check_names(self.root / folder, names)
+        return names
 
     def folders(self, folder: str) -> list[str]:
         """Sorted names of the folders directly below one."""
-        return self._names(folder, folders=True)
+        names = self._names(folder, folders=True)
+        check_names(self.root / folder, names)
+        return names
 
     def exists(self, folder: str) -> bool:
         """Whether a folder is there."""
@@ -119,8 +129,13 @@ class Scan:
     def _names(self, folder: str, *, folders: bool) -> list[str]:
         if self._noted(folder) is None:
             return []
-        with os.scandir(self.root / folder) as entries:
-            return sorted(entry.name for entry in entries if entry.name[0] != "." and entry.is_dir() == folders)
+        try:
+            with os.scandir(self.root / folder) as entries:
+                return sorted(entry.name for entry in entries if entry.name[0] != "." and entry.is_dir() == folders)
+        except OSError as error:
+            rule, remedy = "folders and links must be readable", "check links, permissions and the data set's layout"
+            where = error.filename or str(self.root / folder)
+            raise SceneError(where, rule, error.strerror, remedy) from None
 
 
 def indexed(kind: str, root: Path, list_frames: Callable[[Scan], Listing], cache: Path | None = None) -> Listing:
@@ -129,7 +144,7 @@ def indexed(kind: str, root: Path, list_frames: Callable[[Scan], Listing], cache
     If something is wrong with the index itself (it cannot be written, it is damaged), the data set is listed again. If
     `list_frames` raises an error, nothing is stored."""
     storage = Storage(cache or lasting_folder())
-    path = f"indexes/{kind}-{sha256(f'{VERSION} {root.resolve()}'.encode()).hexdigest()[:32]}.arrow"
+    path = f"indexes/{kind}-{sha256(os.fsencode(f'{VERSION} {root.resolve()}')).hexdigest()[:32]}.arrow"
     found = _read(storage, path, root)
     if found is None:
         scan = Scan(root)
@@ -156,13 +171,15 @@ def _read(storage: Storage, path: str, root: Path) -> Listing | None:
         with pa.memory_map(storage.full_path(path)) as file:
             table = pa.ipc.open_file(file).read_all()
         metadata = table.schema.metadata
-        states = json.loads(metadata[_STATE_KEY])
-        notes = json.loads(metadata[_NOTES_KEY])
-        columns = [table.column(name).to_pylist() for name in ListedFrame._fields]
+        states, notes = _STATES.validate_json(metadata[_STATE_KEY]), _NOTES.validate_json(metadata[_NOTES_KEY])
+        stored = [table.column(name) for name in ListedFrame._fields]
+        if any(column.type != pa.string() or column.null_count for column in stored):
+            return None
+        columns = [column.to_pylist() for column in stored]
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         return None
     for name, state in states.items():
-        if _state(root, name) != (None if state is None else tuple(state)):
+        if _state(root, name) != state:
             return None
     return Listing(Rows(ListedFrame, *columns), notes)
 

@@ -9,11 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from intra_search.errors import SceneError
+from intra_search.scenes.files import read_text
 
 Lane = npt.NDArray[np.float64]
 """Points (N, 2) of one lane: x, y in pixels of the whole image, from the bottom up; x may lie outside the image."""
+FARTHEST = 1e6
+"""Pixels from the frame's corner; no point beyond can be meant, and 32-bit numbers must hold all of the curve."""
+MAX_LANES = 100
+"""Of one frame; each is compared with each."""
 LANES_SUFFIX = ".lines.txt"
-_LONGEST_NAME = 240  # file systems allow 255 bytes, and a suffix is added
+_LONGEST_NAME = 240  # bytes; file systems allow 255, and a suffix is added
+_LONGEST_PATH = 2000  # bytes; the system allows 4096 with the root before it
 _LIST_FIELDS = (1, 2, 6)  # image; image and label; image, label and four existence flags
 
 
@@ -26,13 +32,13 @@ def read_lanes(path: Path) -> list[Lane]:
     """Lanes of one frame, one per line as "x y x y ...".
 
     An empty line is a lane without points, which the official tool counts, too. Raises SceneError, naming the line, for
-    an odd number of words, a word that is no number, or a number that is not finite.
+    an odd number of words, a word that is no number, or a number that is not finite or beyond `FARTHEST`,
+    and for more than `MAX_LANES` lanes.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SceneError(str(path), "must be a readable text file", error, "check the file") from error
-    return [_parse_lane(line, f"{path}:{number}") for number, line in enumerate(text.splitlines(), start=1)]
+    lines = read_text(path, "must be a readable text file", "check the file").splitlines()
+    if len(lines) > MAX_LANES:
+        raise SceneError(str(path), f"must hold at most {MAX_LANES} lanes", len(lines), "check what wrote it")
+    return [_parse_lane(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
 
 
 def _parse_lane(line: str, where: str) -> Lane:
@@ -48,6 +54,9 @@ def _parse_lane(line: str, where: str) -> Lane:
     if not all(map(math.isfinite, numbers)):
         strange = next(word for word, number in zip(words, numbers, strict=True) if not math.isfinite(number))
         raise SceneError(where, "must hold finite numbers", strange, "drop the point")
+    farthest = max(numbers, key=abs, default=0.0)
+    if abs(farthest) > FARTHEST:
+        raise SceneError(where, f"points must lie within {FARTHEST:,.0f} pixels", f"{farthest:g}", "drop the point")
     return np.array(numbers, np.float64).reshape(-1, 2)
 
 
@@ -81,10 +90,7 @@ def read_listed_images(path: Path, skipped: list[str] | None = None) -> list[Lis
     Raises SceneError for another number of fields, a path outside the root or a flag that is neither 0 nor 1 (with
     `skipped`, such lines are left out and the error is added there), and for a list without frames.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SceneError(str(path), "must be a readable list of frames", error, "check the path") from error
+    lines = read_text(path, "must be a readable list of frames", "check the path").splitlines()
     images = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -111,7 +117,8 @@ def _listed_image(fields: list[str], where: str) -> ListedImage:
 def _inside(field: str, where: str) -> str:
     name = field.lstrip("/")
     parts = PurePosixPath(name).parts
-    if not parts or ".." in parts or "\0" in name or max(map(len, parts)) > _LONGEST_NAME:
+    is_long = len(name.encode()) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_NAME for part in parts)
+    if not parts or ".." in parts or "\0" in name or is_long:
         found = repr(field[:60])
         raise SceneError(where, "must name an image inside the data set's folder", found, "mend the list")
     return name

@@ -11,9 +11,10 @@ from typing import Annotated, NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from intra_search.errors import SceneError
+from intra_search.scenes.files import read_text
 
 SIZE = (1276, 717)
 """Width and height of a LLAMAS frame in pixels."""
@@ -21,6 +22,8 @@ CLASSES = ("background", "l1", "l0", "r0", "r1")
 """Class indices 0..4: the two lane dividers on either side of the camera, outer left to outer right."""
 MARKER_WIDTH = 0.1
 """Width of a drawn marker in metres."""
+FARTHEST = 1e5
+"""Pixels from the frame's corner. No camera sees a marker beyond, and OpenCV would go through every row up to it."""
 _MIN_ROWS = 20  # a lane's markers must start at least this many rows apart
 _MIN_MARKERS = 2
 
@@ -84,12 +87,12 @@ class LabelledLane(_Part):
     """The markers of one lane divider."""
 
     lane_id: Annotated[str, Field(pattern=r"^[lr]\d+$")]
-    markers: list[Marker]
+    markers: Annotated[list[Marker], FailFast()]
 
 
 class _File(_Part):
     projection_matrix: tuple[Row, Row, Row]
-    lanes: list[LabelledLane]
+    lanes: Annotated[list[LabelledLane], FailFast()]
 
 
 class LlamasLabel(NamedTuple):
@@ -107,10 +110,9 @@ def read_label(path: Path) -> LlamasLabel:
     Lanes whose markers start within less than 20 rows, or with fewer than two markers, are dropped; the others are
     renamed l0, l1, … and r0, r1, … outwards. Raises SceneError, naming the file and the entry.
     """
+    text = read_text(path, "must be a readable label file", "check the path")
     try:
-        content = _File.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise SceneError(str(path), "must be a readable label file", error, "check the path") from error
+        content = _File.model_validate(json.loads(text))
     except ValidationError as error:
         first = error.errors()[0]
         entry = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -171,10 +173,14 @@ def draw_lane(canvas: Mask, lane: LabelledLane, projection: npt.NDArray[np.float
 
 def _marker_end(point: WorldPoint, projection: npt.NDArray[np.float64]) -> list[tuple[int, int]]:
     """Left and right corner of a marker's end, in whole pixels."""
-    x, y, depth = (projection @ (point.x, point.y, point.z)).tolist()
-    if depth == 0 or point.z == 0:
-        raise SceneError("LLAMAS label", "a marker must not lie in the camera's plane", "z = 0", "drop the marker")
-    half_width = projection[0, 0] * MARKER_WIDTH / point.z / 2.0
-    ends = np.array([[x / depth - half_width, y / depth], [x / depth + half_width, y / depth]], np.float32)
-    (left, row), (right, _) = np.round(ends).clip(-(2.0**30), 2.0**30).astype(np.int32).tolist()
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
+        x, y, depth = projection @ (point.x, point.y, point.z)
+        if depth == 0 or point.z == 0:
+            raise SceneError("LLAMAS label", "a marker must not lie in the camera's plane", "z = 0", "drop the marker")
+        half_width = projection[0, 0] * MARKER_WIDTH / point.z / 2.0
+        ends = np.array([[x / depth - half_width, y / depth], [x / depth + half_width, y / depth]])
+    if not np.abs(ends).max() <= FARTHEST:
+        rule = f"markers must lie within {FARTHEST:,.0f} pixels"
+        raise SceneError("LLAMAS label", rule, f"{np.abs(ends).max():g}", "drop the marker")
+    (left, row), (right, _) = np.round(ends.astype(np.float32)).astype(np.int32).tolist()
     return [(left, row), (right, row)]

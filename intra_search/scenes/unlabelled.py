@@ -1,5 +1,6 @@
 """The frames that a benchmark's own server scores: pictures without labels, and the names that predictions need."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -34,7 +35,7 @@ def unlabelled_frames(settings: ScenesSettings) -> list[Picture]:
     found = [Picture(name, root / path) for name, path in sorted(_LISTERS[settings.dataset](Scan(root)))]
     if not found:
         raise SceneError(str(root), "must hold frames of the official test set", "none", _WHERE[settings.dataset])
-    missing = next((picture.path for picture in found if not picture.path.is_file()), None)
+    missing = next((picture.path for picture in found if not os.path.isfile(picture.path)), None)
     if missing is not None:
         raise SceneError(str(missing), "must exist, since the list names it", "no such file", "unpack its archive")
     return found

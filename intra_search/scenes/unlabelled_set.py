@@ -4,6 +4,7 @@ They are cut, resized and changed like training scenes. A view's labels only say
 what a zoom or rotation filled.
 """
 
+import os
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -139,7 +140,7 @@ def _check_aspect(part: SceneSet, wanted: float) -> None:
 
 
 def _real(path: Path) -> Path:
-    return path.resolve()
+    return Path(os.path.realpath(path))  # unlike `Path.resolve`, it takes a loop of links as it is
 
 
 class _ImageFolder:
@@ -151,7 +152,7 @@ class _ImageFolder:
     splits: Mapping[Split, Sequence[int]] | None = None
 
     def __init__(self, root: Path) -> None:
-        if not root.is_dir():
+        if not os.path.isdir(root):
             rule, remedy = "must name folders that this machine can read", "correct or remove it"
             raise SettingError("scenes.unlabelled", rule, repr(str(root)), remedy)
         self._root = root

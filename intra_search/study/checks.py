@@ -11,7 +11,7 @@ from intra_search.errors import CheckpointError, SettingError
 from intra_search.networks.checkpoint import read_checkpoint_about
 from intra_search.networks.released import depth_of, imagenet_state, is_file
 from intra_search.networks.shipped import checkpoint_storage
-from intra_search.scenes.check import check_scenes
+from intra_search.scenes.check import check_labelled, check_scenes
 from intra_search.scenes.scene_set import SceneSet, open_scenes
 from intra_search.scenes.unlabelled_set import check_unlabelled, open_unlabelled
 from intra_search.store.events import Note, Tell
@@ -38,6 +38,8 @@ def checked_scenes(settings: StudySettings, *, new_study: bool, tell: Tell) -> C
         check_scenes(train)
         scorer = official_scorer(settings)
         check_scenes(val, also=scorer.check if scorer else None)
+    if new_study:
+        check_labelled(val, "val")
     frames = open_unlabelled(settings.scenes)
     if frames is None:
         return CheckedScenes(train, train.fingerprint)

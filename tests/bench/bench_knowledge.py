@@ -32,7 +32,7 @@ from intra_search.distill.workers import ALONE
 from intra_search.knowledge.answering import ShardWriter, plan_extraction
 from intra_search.knowledge.estimate import answer_bytes
 from intra_search.knowledge.reader import open_knowledge
-from intra_search.knowledge.store import Making
+from intra_search.knowledge.records import Making
 from intra_search.networks.build import build_network
 from intra_search.networks.checkpoint import Checkpoint, save_checkpoint
 from intra_search.scenes.scene_set import open_scenes

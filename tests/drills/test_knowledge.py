@@ -17,9 +17,10 @@ import torch
 
 from intra_search.distill.needs import LogitsNeed
 from intra_search.knowledge.answering import stored_forms
+from intra_search.knowledge.records import Making
 from intra_search.knowledge.shards import write_shard
 from intra_search.knowledge.source import SCENES_PER_SHARD, Source
-from intra_search.knowledge.store import KnowledgeStore, Making, shard_about, shard_name
+from intra_search.knowledge.store import KnowledgeStore, shard_about, shard_name
 from intra_search.store.ledger import checkpoint_name
 from intra_search.store.storage import Storage
 from intra_search.training.job import teacher_job

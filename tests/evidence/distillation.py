@@ -45,7 +45,7 @@ from intra_search.distill.needs import Need
 from intra_search.distill.unlabelled import asked_of
 from intra_search.distill.workers import ALONE
 from intra_search.knowledge.answering import Extraction, ShardTask, ShardWriter, plan_extraction
-from intra_search.knowledge.store import Making
+from intra_search.knowledge.records import Making
 from intra_search.networks.shipped import checkpoint_storage
 from intra_search.scenes.scene_set import open_scenes
 from intra_search.store.bundle import read_bundle, write_bundle

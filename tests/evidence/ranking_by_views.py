@@ -39,7 +39,7 @@ from intra_search.config.study import StudySettings
 from intra_search.distill.loss import needs_of
 from intra_search.distill.workers import ALONE
 from intra_search.knowledge.answering import ShardWriter, plan_extraction
-from intra_search.knowledge.store import Making
+from intra_search.knowledge.records import Making
 from intra_search.networks.placement import place
 from intra_search.scenes.scene_set import open_scenes
 from intra_search.store.ledger import find_checkpoint

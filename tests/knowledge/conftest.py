@@ -11,7 +11,7 @@ from intra_search.config.study import StudySettings
 from intra_search.distill.unlabelled import asked_of
 from intra_search.knowledge import reader, source
 from intra_search.knowledge.answering import ShardWriter, plan_extraction
-from intra_search.knowledge.store import Making
+from intra_search.knowledge.records import Making
 from intra_search.store.ledger import checkpoint_name
 from intra_search.store.storage import Storage
 from intra_search.training.job import teacher_job

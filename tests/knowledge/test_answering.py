@@ -17,8 +17,8 @@ from intra_search.config.study import StudySettings
 from intra_search.distill.loss import needs_of
 from intra_search.errors import KnowledgeError, StorageError
 from intra_search.knowledge.answering import ShardWriter, plan_extraction
+from intra_search.knowledge.records import Making
 from intra_search.knowledge.source import source_of
-from intra_search.knowledge.store import Making
 from intra_search.scenes.scene_set import open_scenes
 from intra_search.store.storage import Storage
 from intra_search.training.job import student_job

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from intra_search.knowledge import extraction
-from intra_search.knowledge.store import Making
+from intra_search.knowledge.records import Making
 from intra_search.store.storage import Storage
 from tests.tiny_study import tiny_settings
 

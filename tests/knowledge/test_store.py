@@ -21,9 +21,10 @@ from intra_search.knowledge import store as store_module
 from intra_search.knowledge.answering import stored_forms
 from intra_search.knowledge.node_cache import node_copies
 from intra_search.knowledge.reader import KnowledgeReader, open_knowledge
+from intra_search.knowledge.records import Making
 from intra_search.knowledge.shards import write_shard
 from intra_search.knowledge.source import Source
-from intra_search.knowledge.store import KnowledgeStore, Making, part_of, read_manifest, shard_about, shard_name
+from intra_search.knowledge.store import KnowledgeStore, part_of, read_manifest, shard_about, shard_name
 from intra_search.store.storage import Storage
 from tests.knowledge.conftest import SCENES_PER_SHARD
 

@@ -6,6 +6,7 @@ import os
 import random
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
 from torchvision.transforms.v2 import functional as transforms
@@ -83,6 +84,22 @@ def test_a_damaged_file_is_not_read_and_is_replaced(place: Path) -> None:
         assert found is None or same(found, scene(0))  # a byte that means nothing may have changed
         cache.write(0, scene(0))
         assert same(opened().read(0), scene(0))
+
+
+@pytest.mark.parametrize(
+    "told", ["[]", "{}", '{"size": [-1, -2]}', '{"size": [1.5, 2], "channels_last": 0, "crc32": null}', "3"]
+)
+@pytest.mark.parametrize("kind", [pa.uint8(), pa.float32()])
+def test_a_file_of_another_form_is_not_read(place: Path, told: str, kind: pa.DataType) -> None:
+    opened().write(0, scene(0))
+    (file,) = files(place)
+    table = pa.ipc.open_file(file.read_bytes()).read_all()
+    about = {b"intra_search.scene": told.encode()} if kind == pa.uint8() else table.schema.metadata
+    changed = pa.table({"pixels": table.column("pixels").cast(kind)}).replace_schema_metadata(about)
+    file.unlink()
+    with pa.OSFile(str(file), "wb") as written, pa.ipc.new_file(written, changed.schema) as writer:
+        writer.write_table(changed)
+    assert opened().read(0) is None
 
 
 def test_no_half_written_file_is_left(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,8 @@ def test_classes_without_colours_get_different_ones(folder_settings: ScenesSetti
         ("index,name\n", "must list 1 to 254 classes, found 0"),
         ("index,name\nzero,road\n", r"classes\.csv:2: index must be a whole number in 0\.\.253, found 'zero'"),
         ("index,name\n255,road\n", r"0\.\.253, found '255'"),
+        (f"index,name\n{'0' * 5000},road\n", r"0\.\.253, found '000"),
+        ("index,name\n" + "0,road\n" * 1_000_000, "must list 1 to 254 classes, found more"),
         ("index,name\n-1,road\n", "found '-1'"),
         ("index,name\n0,road\n0,paint\n", r"classes\.csv:3: every index must stand once.*classes\.csv:2"),
         ("index,name\n0\n", r"classes\.csv:2: must have one cell per column, found 1 cells"),

@@ -1,15 +1,18 @@
 """Decoding: indices survive every way of storing them, and nothing damaged passes as whole."""
 
+import os
+import socket
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from intra_search.errors import SceneError
-from intra_search.scenes.images import read_image, read_mask, sizes_signature
+from intra_search.scenes.images import MAX_PIXELS, image_size, read_image, read_mask, sizes_signature
 from intra_search.scenes.labels import UNKNOWN, Table
 
 COLORS = {(0, 0, 0): 0, (255, 0, 0): 1}
@@ -160,3 +163,77 @@ def test_signature_follows_sizes_and_order(tmp_path: Path) -> None:
     assert sizes_signature([a, b]) != sizes_signature([b, a])
     with pytest.raises(SceneError, match="d: must exist"):
         sizes_signature([a, tmp_path / "d"])
+
+
+def test_no_format_but_png_and_jpeg_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostScript would be handed to another program."""
+    (tmp_path / "bin").mkdir()
+    program, traces = tmp_path / "bin" / "gs", tmp_path / "started"
+    program.write_text(f"#!/bin/sh\ntouch {traces}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    (tmp_path / "p.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n")
+    Image.new("RGB", (4, 4)).save(tmp_path / "g.png", format="GIF")
+    for name in ("p.png", "g.png"):
+        with pytest.raises(SceneError, match="must be a whole image, found cannot identify"):
+            read_image(tmp_path / name)
+    assert not traces.exists()
+
+
+def test_pixels_are_limited_before_they_are_decoded(tmp_path: Path) -> None:
+    Image.new("L", (4, 4)).save(tmp_path / "b.png")
+    whole = (tmp_path / "b.png").read_bytes()
+    for width in (MAX_PIXELS // 100 + 1, 10**6, 10**9):
+        head = b"IHDR" + width.to_bytes(4) + (100).to_bytes(4) + whole[24:29]
+        sum32 = zlib.crc32(head).to_bytes(4)
+        (tmp_path / "b.png").write_bytes(whole[:12] + head + sum32 + whole[33:])
+        with pytest.raises(SceneError, match=r"b\.png: must have at most 80,000,000 pixels"):
+            image_size(tmp_path / "b.png")
+
+
+@pytest.mark.parametrize("kind", [ZeroDivisionError, NotImplementedError, RuntimeError, KeyError, AttributeError])
+def test_whatever_a_decoder_raises_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    def broken(image: PngImagePlugin.PngImageFile) -> None:
+        raise kind
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load_prepare", broken)
+    Image.new("RGB", (4, 4)).save(tmp_path / "z.png")
+    with pytest.raises(SceneError, match=rf"z\.png: must be a whole image, found {kind.__name__}"):
+        read_image(tmp_path / "z.png")
+
+
+def test_damaged_metadata_names_its_file(tmp_path: Path) -> None:
+    """It says that its four resolutions stand behind the end of the file."""
+    tiff = b"II*\0\x08\0\0\0" + b"\x01\0" + b"\x1a\x01\x05\0\x04\0\0\0\x00\x10\0\0" + bytes(4)
+    Image.new("RGB", (4, 4)).save(tmp_path / "m.jpg", exif=b"Exif\0\0" + tiff)
+    content = (tmp_path / "m.jpg").read_bytes()
+    (tmp_path / "m.jpg").write_bytes(content.replace(content[2:20], b"", 1))  # without JFIF, Pillow looks into EXIF
+    with pytest.raises(SceneError, match=r"m\.jpg: must have undamaged metadata.*save it anew without metadata"):
+        read_image(tmp_path / "m.jpg")
+
+
+def test_what_is_no_file_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's path must be short
+    os.mkfifo("pipe.png")
+    (tmp_path / "link.png").symlink_to("pipe.png")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket.png")
+        for name, found in (
+            ("pipe", "a named pipe"),
+            ("link", "a named pipe"),
+            ("device", "a device"),
+            ("socket", "a socket"),
+            ("loop", "Too many levels"),
+        ):
+            with pytest.raises(SceneError, match=rf"{name}\.png: must be a whole image, found .*{found}"):
+                read_image(tmp_path / f"{name}.png")
+
+
+def test_a_loop_of_links_has_no_size(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("a")
+    with pytest.raises(SceneError, match="a: must be readable, found Too many levels"):
+        sizes_signature([tmp_path / "a"])

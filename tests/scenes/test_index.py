@@ -5,6 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from intra_search.errors import SceneError
@@ -138,6 +139,31 @@ def test_a_damaged_index_is_made_again(root: Path, tmp_path: Path, content: byte
     path.write_bytes(path.read_bytes()[:200] if content is None else content)
     for _ in range(2):
         assert list(indexed("x", root, lister, tmp_path / "cache").frames) == list(first.frames)
+    assert lister.calls == 2
+
+
+@pytest.mark.parametrize(
+    ("column", "told"),
+    [
+        (pa.array([1, 2, 3]), {}),
+        (pa.array(["a", None, "b"]), {}),
+        (pa.array(["a", "b", "c"]), {"intra_search.state": '["a"]'}),
+        (pa.array(["a", "b", "c"]), {"intra_search.state": '{"a": [1.5]}'}),
+        (pa.array(["a", "b", "c"]), {"intra_search.notes": '{"a": 1}'}),
+    ],
+)
+def test_an_index_of_another_form_is_made_again(
+    root: Path, tmp_path: Path, column: pa.Array, told: dict[str, str]
+) -> None:
+    lister = Lister()
+    first = indexed("x", root, lister, tmp_path / "cache")
+    (path,) = (tmp_path / "cache").rglob("*.arrow")
+    table = pa.ipc.open_file(path.read_bytes()).read_all()
+    about = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
+    changed = table.set_column(0, "name", column).replace_schema_metadata(about | told)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, changed.schema) as writer:
+        writer.write_table(changed)
+    assert list(indexed("x", root, lister, tmp_path / "cache").frames) == list(first.frames)
     assert lister.calls == 2
 
 

@@ -32,6 +32,8 @@ def test_an_empty_file_holds_no_lanes_but_an_empty_line_is_one(tmp_path: Path) -
         ("1 2\nx 3", ":2: must hold numbers only, found 'x'"),
         ("1 inf", ":1: must hold finite numbers, found inf"),
         ("1 2\n3 4 NaN 1", ":2: must hold finite numbers, found NaN"),
+        ("1 2 3 -1e300", ":1: points must lie within 1,000,000 pixels, found -1e+300"),
+        ("\n" * 101, ": must hold at most 100 lanes, found 101"),
     ],
 )
 def test_malformed_lanes(tmp_path: Path, text: str, message: str) -> None:
@@ -64,6 +66,8 @@ def test_list_forms(tmp_path: Path) -> None:
         ("/", "list.txt:1: must name an image inside"),
         ('{"frames":' + "[1]," * 200, "list.txt:1: must name an image inside"),
         ("a\0.jpg", "list.txt:1: must name an image inside"),
+        ("ä" * 130 + ".jpg", "list.txt:1: must name an image inside"),
+        ("a/" * 2000 + "b.jpg", "list.txt:1: must name an image inside"),
         ("\n \n", "list.txt: must name at least one frame"),
     ],
 )

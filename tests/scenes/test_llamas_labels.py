@@ -7,6 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from intra_search.errors import SceneError
 from intra_search.scenes.llamas_labels import binary_mask, class_mask, read_label
@@ -97,3 +98,32 @@ def test_a_marker_in_the_camera_plane_is_refused(tmp_path: Path) -> None:
     label = read_label(_write(tmp_path / "a.json", {"l0": [_marker(600, z=0.0), _marker(560)]}))
     with pytest.raises(SceneError, match="camera's plane"):
         class_mask(label)
+
+
+@pytest.mark.parametrize(
+    ("marker", "changes"),
+    [
+        (_marker(600, z=-1e-6), {}),
+        (_marker(600, x=1e300), {}),
+        (_marker(600, x=1e308), {}),
+        (_marker(600, z=1e-308), {}),
+        (_marker(600), {"projection_matrix": [[1e308, 0, 0], [0, 1000, 350], [0, 0, 1]]}),
+    ],
+)
+def test_markers_far_outside_the_frame_are_refused_at_once(
+    tmp_path: Path, marker: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    label = read_label(_write(tmp_path / "a.json", {"l0": [marker, _marker(560)]}, **changes))
+    for mask in (class_mask, binary_mask):
+        with pytest.raises(SceneError, match="markers must lie within 100,000 pixels"):
+            mask(label)
+
+
+def test_the_first_of_many_faults_is_enough(tmp_path: Path) -> None:
+    """Listing all 100,000 took longer than reading the file."""
+    path = _write(tmp_path / "a.json", {"l0": [{}] * 100_000})
+    with pytest.raises(SceneError, match=r"lanes\.0\.markers\.0\.world_start") as caught:
+        read_label(path)
+    cause = caught.value.__cause__
+    assert isinstance(cause, ValidationError)
+    assert cause.error_count() <= 3  # of one marker

@@ -1,11 +1,19 @@
-"""What is refused before a study begins: batches that cannot be dealt, terms that never begin."""
+"""What is refused before a study begins: batches that cannot be dealt, terms that never begin, a `val` of nothing."""
 
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 import tomli_w
 
 from intra_search.config.study_file import parse_study
-from intra_search.errors import SettingError
-from intra_search.study.checks import check_batches, check_schedules
+from intra_search.errors import SceneError, SettingError
+from intra_search.scenes.scene_set import open_scenes
+from intra_search.scenes.writers.files import write_mask
+from intra_search.study.checks import check_batches, check_schedules, checked_scenes
+from tests.study.contexts import Notes
+from tests.tiny_study import HEIGHT, WIDTH, tiny_settings, write_roads
 
 
 @pytest.mark.parametrize(
@@ -55,3 +63,38 @@ def test_the_latest_start_of_a_space_counts() -> None:
     tree = {"training": {"epochs": 2, "batch_size": 4}, "space": {"distill.affinity.start": domain}}
     with pytest.raises(SettingError, match=r"found 0\.99; lower it, or train longer"):
         check_schedules(parse_study(tomli_w.dumps(tree), "f").space, num_scenes=16)
+
+
+@pytest.mark.parametrize("scenes", [{"val_groups": ["drive1", "drive4"]}, {}], ids=["named", "drawn"])
+def test_a_val_without_a_valid_pixel_is_known_before_anything_is_trained(
+    tmp_path: Path, scenes: dict[str, Any]
+) -> None:
+    root = tmp_path / "roads"
+    write_roads(root)
+    settings = tiny_settings(root, scenes={**scenes, "cache": False})
+    masks = [root / "masks" / f"{name}.png" for name in open_scenes(settings.scenes, "val").names]
+    for path in masks:
+        write_mask(path, np.full((HEIGHT, WIDTH), 255, np.uint8))
+    with pytest.raises(SceneError, match=rf"val must hold a pixel of a class.* found {len(masks)} scenes in which"):
+        checked_scenes(settings, new_study=True, tell=Notes())
+    checked_scenes(settings, new_study=False, tell=Notes())  # a study that goes on has read them
+    labels = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    labels[-8:, :8] = 1
+    write_mask(masks[-1], labels)
+    checked_scenes(settings, new_study=True, tell=Notes())
+
+
+def test_what_is_cut_away_does_not_count(tmp_path: Path) -> None:
+    root = tmp_path / "roads"
+    write_roads(root)
+    labels = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    labels[:8] = 0
+    for path in (root / "masks").iterdir():
+        write_mask(path, labels)
+    for crop_top, counted in ((0.0, True), (0.25, False)):
+        settings = tiny_settings(root, scenes={"crop_top": crop_top, "cache": False})
+        if counted:
+            checked_scenes(settings, new_study=True, tell=Notes())
+            continue
+        with pytest.raises(SceneError, match=r"lower scenes\.crop_top"):
+            checked_scenes(settings, new_study=True, tell=Notes())
