@@ -11,8 +11,9 @@ import typer
 from intra_search.cli.draw import draw
 from intra_search.cli.evaluate import evaluate
 from intra_search.cli.predict import predict
+from intra_search.cli.printing import echo
 from intra_search.cli.score import score_app
-from intra_search.errors import IntraSearchError
+from intra_search.errors import IntraSearchError, printable, shortened
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(score_app, name="score")
@@ -34,7 +35,7 @@ def main() -> None:
     except USAGE_ERROR as error:
         verb = error.ctx.command_path if error.ctx else "intra-search"
         if message := error.format_message():  # none where a bare call has printed its help
-            sys.stderr.write(f"intra-search: {message.rstrip('.')}; see {verb} --help\n")
+            sys.stderr.write(f"intra-search: {shortened(printable(message.rstrip('.')))}; see {verb} --help\n")
         sys.exit(2)
     except IntraSearchError as error:
         sys.stderr.write(f"intra-search: {error}\n")
@@ -71,7 +72,7 @@ def run(
         return
     if not study:
         raise typer.BadParameter("needed unless --dry-run is given", param_hint="--study")
-    from intra_search.report.terminal import Terminal, print_pick, print_ranking, tensorboard_hint
+    from intra_search.report.terminal import Terminal, print_lines, print_pick, print_ranking, tensorboard_hint
     from intra_search.selection.pick import pick
     from intra_search.store.study_folder import StudyFolder
     from intra_search.study.run import run_study
@@ -81,7 +82,7 @@ def run(
     folder = StudyFolder(study)
     print_ranking(console, folder)
     print_pick(console, folder, pick(folder))
-    console.print(tensorboard_hint(folder), highlight=False, soft_wrap=True)
+    print_lines(console, [tensorboard_hint(folder)])
 
 
 @app.command()
@@ -100,14 +101,14 @@ def status(study: StudyArgument, as_json: JsonOption = False) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items() if count)
     owner = lock_owner(folder.storage)
     driver = "no driver" if owner is None else f"driver {owner.get('user')}@{owner.get('host')} pid {owner.get('pid')}"
-    typer.echo(f"trials: {counts or 'none'}; {found['finished']} finished; {driver}, generation {found['generation']}")
+    echo(f"trials: {counts or 'none'}; {found['finished']} finished; {driver}, generation {found['generation']}")
     spent = ", ".join(f"{purpose} {seconds:.0f}" for purpose, seconds in found["device_seconds"].items())
-    typer.echo(f"device seconds: {spent}")
+    echo(f"device seconds: {spent}")
     if found["best"] is not None:
         text = Objectives.of(folder.settings).text(found["best"]["objectives"])
-        typer.echo(f"best: trial {found['best']['trial']}, epoch {found['best']['epoch']}, {text}")
+        echo(f"best: trial {found['best']['trial']}, epoch {found['best']['epoch']}, {text}")
         if (twin := found["best"]["twin"]) is not None:
-            typer.echo(f"its plain twin {twin['value']:.4f}: distillation is worth {twin['gain']:+.4f} here (one seed)")
+            echo(f"its plain twin {twin['value']:.4f}: distillation is worth {twin['gain']:+.4f} here (one seed)")
 
 
 @app.command()

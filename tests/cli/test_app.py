@@ -352,3 +352,13 @@ def test_a_study_without_a_finished_trial_has_no_pick(call: Callable[..., Answer
     found: dict[str, Any] = json.loads(answer.out)
     assert found["finished"] == 0
     assert found["best"] is None
+
+
+def test_a_bad_key_cannot_steer_the_terminal(call: Callable[..., Answer], tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text('[training]\n"\\u001b[2J' + "a" * 200_000 + '" = 1\n')
+    answer = call("run", file, "--dry-run")
+    assert answer.code == 2
+    assert r"\x1b[2Jaaa" in answer.error
+    assert "\x1b" not in answer.error
+    assert len(answer.error) < 2000
