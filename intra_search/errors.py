@@ -3,6 +3,8 @@
 Any other exception is a bug of ours and keeps its traceback.
 """
 
+import re
+
 MOST_SHOWN = 400
 """Characters of a part of a message; the middle of a longer one is left out."""
 
@@ -22,7 +24,7 @@ def shortened(text: str, most: int = MOST_SHOWN) -> str:
 
 
 def _shown(part: object) -> str:
-    return shortened(printable(" ".join(str(part).split())))
+    return shortened(printable(re.sub(r"\s+", " ", str(part))))
 
 
 class IntraSearchError(Exception):
@@ -40,7 +42,7 @@ class IntraSearchError(Exception):
 
     def __str__(self) -> str:
         where, rule, found, remedy = (_shown(part) for part in (self.where, self.rule, self.found, self.remedy))
-        return f"{where}: {rule}, found {found}; {remedy}"
+        return " ".join(f"{where}: {rule}, found {found}; {remedy}".split())
 
 
 class SettingError(IntraSearchError):

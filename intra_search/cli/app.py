@@ -13,7 +13,8 @@ from intra_search.cli.evaluate import evaluate
 from intra_search.cli.predict import predict
 from intra_search.cli.printing import echo
 from intra_search.cli.score import score_app
-from intra_search.errors import IntraSearchError, printable, shortened
+from intra_search.config.paths import absolute_path
+from intra_search.errors import IntraSearchError, SettingError, printable, shortened
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(score_app, name="score")
@@ -31,6 +32,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("intra_search").setLevel(logging.INFO)
     try:
+        _check_arguments(sys.argv[1:])
         sys.exit(app(prog_name="intra-search", standalone_mode=False))
     except USAGE_ERROR as error:
         verb = error.ctx.command_path if error.ctx else "intra-search"
@@ -43,6 +45,16 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("intra-search: interrupted; the same command goes on from the last checkpoints\n")
         sys.exit(130)
+
+
+def _check_arguments(arguments: list[str]) -> None:
+    """Any argument may be a path."""
+    for argument in arguments:
+        if "\0" in argument:
+            raise SettingError("the command line", "no argument may hold a null byte", repr(argument), "remove it")
+        value = argument.partition("=")[2] if argument.startswith("--") else argument
+        if value.startswith("~"):
+            absolute_path(value)
 
 
 @app.command()
