@@ -15,6 +15,11 @@ from intra_search.config.base import Settings
 Scalar = str | int | float | bool | None
 
 
+def identity(value: Any) -> str:
+    """Text that two values share if they are the same: true, 1 and 1.0 are three, though Python calls them equal."""
+    return json.dumps(value, sort_keys=True)
+
+
 class Asker(Protocol):
     """Answers questions for scalars, each under a name that is unique in the space."""
 
@@ -115,7 +120,7 @@ class ChoiceDomain(_Domain):
         return self.values[keys.index(asker.choice(name, keys))]
 
     def contains(self, value: Any) -> bool:
-        return _choice_key(value) in [_choice_key(known) for known in self.values]
+        return identity(value) in map(identity, self.values)
 
     def encode(self, name: str, value: Any) -> dict[str, Scalar]:
         return {name: _choice_key(value)}
@@ -158,10 +163,12 @@ class SubsetDomain(_Domain):
     def contains(self, value: Any) -> bool:
         if not isinstance(value, list) or len(value) < self.min_size:
             return False
-        return value == [known for known in self.values if known in value]
+        taken = set(map(identity, value))
+        return identity(value) == identity([known for known in self.values if identity(known) in taken])
 
     def encode(self, name: str, value: Any) -> dict[str, Scalar]:
-        return {f"{name}[{known}]": known in value for known in self.values}
+        taken = set(map(identity, value))
+        return {f"{name}[{known}]": identity(known) in taken for known in self.values}
 
     def corners(self) -> list[Any]:
         singles = [[value] for value in self.values if self.min_size <= 1]

@@ -529,3 +529,39 @@ def test_a_setting_that_is_not_searched_has_one_value() -> None:
 )
 def test_other_choices_of_teachers_are_refused(text: str, message: str) -> None:
     assert message in refused(text)
+
+
+ENABLED = '[space."distill.enabled"]\nkind = "choice"\nvalues = [true, false]\n'
+RAMP = '[space."distill.affinity.ramp"]\nkind = "choice"\nvalues = [0.0, 1.0]\n'
+KERNEL = '[space."distill.affinity.kernel_size"]\nkind = "choice"\nvalues = [3, 5]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            ENABLED + '[[points]]\n"distill.enabled" = 0',
+            "points[0]: must lie in the space, found distill.enabled = 0; write false",
+        ),
+        (RAMP + '[[points]]\n"distill.affinity.ramp" = 1', "found distill.affinity.ramp = 1; write 1.0"),
+        (RAMP + '[[points]]\n"distill.affinity.ramp" = true', "found distill.affinity.ramp = true; write 1.0"),
+        (RAMP + KERNEL + 'when = {"distill.affinity.ramp" = 1}', "found distill.affinity.ramp = 1; write 1.0"),
+        (KERNEL + 'when = {"distill.enabled" = 1}', "found distill.enabled = 1; write true"),
+    ],
+)
+def test_equal_is_not_the_same(text: str, message: str) -> None:
+    with pytest.raises(SpaceError) as caught:
+        parse_study(text, "study")
+    assert message in str(caught.value)
+
+
+def test_a_subset_holds_values_of_its_own_type() -> None:
+    domain = SubsetDomain(kind="subset", values=[1, 2])
+    assert domain.contains([1])
+    assert not domain.contains([True])
+    assert not domain.contains([1.0, 2])
+
+
+def test_a_point_of_ours_takes_the_values_of_a_choice() -> None:
+    space = parse_study(RAMP.replace("0.0, 1.0", "0, 1"), "study").space
+    assert json.dumps(space.points) == '[{"distill.affinity.ramp": 0}]'
