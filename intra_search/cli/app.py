@@ -78,8 +78,10 @@ def run(
     if dry_run:
         from intra_search.knowledge.check import check_terms
         from intra_search.report.plan import print_plan
+        from intra_search.study.checks import check_single_images
 
         check_terms(plan.space)
+        check_single_images(plan.space)
         print_plan(console, plan)
         return
     if not study:
