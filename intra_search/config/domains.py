@@ -13,6 +13,8 @@ from pydantic import Field, model_validator
 from intra_search.config.base import Settings
 
 Scalar = str | int | float | bool | None
+MAX_VALUES = 1000
+"""Of a list of values: each is tried as a setting before a study begins."""
 
 
 def identity(value: Any) -> str:
@@ -106,7 +108,7 @@ class ChoiceDomain(_Domain):
     """One of some values; lists (such as `student.blocks`) are values too."""
 
     kind: Literal["choice"]
-    values: Annotated[list[Any], Field(min_length=1)]
+    values: Annotated[list[Any], Field(min_length=1, max_length=MAX_VALUES)]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -140,7 +142,7 @@ class SubsetDomain(_Domain):
     """
 
     kind: Literal["subset"]
-    values: Annotated[list[Scalar], Field(min_length=1)]
+    values: Annotated[list[Scalar], Field(min_length=1, max_length=MAX_VALUES)]
     min_size: int = Field(default=1, ge=0)
 
     @model_validator(mode="after")

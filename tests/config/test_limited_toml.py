@@ -52,3 +52,9 @@ def test_json_of_a_deep_tree() -> None:
 def test_a_home_that_is_not_known() -> None:
     with pytest.raises(SettingError, match="~nobody-here/data: must begin with a home folder that is known"):
         parse_study('scenes = { dataset = "folder", root = "~nobody-here/data" }', "s.toml")
+
+
+@pytest.mark.timeout(20)
+def test_a_long_list_takes_a_moment() -> None:
+    folders = ", ".join(f'"{number}"' for number in range(80_000))
+    assert len(parse_study(f"scenes.unlabelled = [{folders}]", "s.toml").settings.scenes.unlabelled) == 80_000

@@ -330,6 +330,7 @@ def test_condition_that_never_holds_jointly_is_unreachable() -> None:
             "space.training.momentum: Input should be less than 1, found 1.0",
         ),
         (table("training.momentum", kind="choice", values=[]), "at least 1 item"),
+        (table("scenes.seed", kind="choice", values=list(range(1001))), "at most 1000 items"),
         (table("training.momentum", kind="choice", values=[0.5, 0.5]), "values must differ"),
         (table("training.weight_decay", kind="int", low=1, high=4, step=2), "multiple of step"),
         (table("training.weight_decay", kind="int", low=1, high=3, step=2, log=True), "step must be 1 with log = true"),
