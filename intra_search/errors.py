@@ -3,6 +3,29 @@
 Any other exception is a bug of ours and keeps its traceback.
 """
 
+import re
+
+MOST_SHOWN = 400
+"""Characters of a part of a message; the middle of a longer one is left out."""
+
+
+def printable(text: str) -> str:
+    """Text from files and other programs as a terminal may show it: whatever could steer it is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def shortened(text: str, most: int = MOST_SHOWN) -> str:
+    """The text's beginning and end, with the number of characters left out between them, where it is longer."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]} … {len(text) - most:,} characters left out … {text[len(text) - most // 2 :]}"
+
+
+def _shown(part: object) -> str:
+    return shortened(printable(re.sub(r"\s+", " ", str(part))))
+
 
 class IntraSearchError(Exception):
     """Says where something is wrong, which rule it breaks, what was found, and how to correct it.
@@ -18,8 +41,8 @@ class IntraSearchError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.rule}, found {self.found}; {self.remedy}"
-        return " ".join(text.split())
+        where, rule, found, remedy = (_shown(part) for part in (self.where, self.rule, self.found, self.remedy))
+        return " ".join(f"{where}: {rule}, found {found}; {remedy}".split())
 
 
 class SettingError(IntraSearchError):

@@ -40,3 +40,16 @@ def test_survives_pickling_with_all_its_parts(kind: type[IntraSearchError]) -> N
 def test_prints_one_line_whatever_it_holds() -> None:
     error = StorageError("a\nb", "must\tbe one\r\nline", "first\nsecond", "join\n them")
     assert str(error) == "a b: must be one line, found first second; join them"
+
+
+def test_what_could_steer_a_terminal_is_escaped() -> None:
+    error = StorageError("\x1b[2Ja", "must be \x9bplain", "\u202e\ud800\x00", "ü — 道")
+    assert str(error) == "\\x1b[2Ja: must be \\x9bplain, found \\u202e\\ud800\\x00; ü — 道"
+
+
+def test_a_long_part_is_cut_in_its_middle() -> None:
+    text = str(StorageError("a" * 100_000, "must be short", "<" + "b" * 100_000 + ">", "cut it"))
+    assert len(text) < 1000
+    assert "must be short, found <bbb" in text
+    assert "99,602 characters left out" in text
+    assert text.endswith("bbb>; cut it")

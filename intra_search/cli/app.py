@@ -11,8 +11,10 @@ import typer
 from intra_search.cli.draw import draw
 from intra_search.cli.evaluate import evaluate
 from intra_search.cli.predict import predict
+from intra_search.cli.printing import echo
 from intra_search.cli.score import score_app
-from intra_search.errors import IntraSearchError
+from intra_search.config.paths import absolute_path
+from intra_search.errors import IntraSearchError, SettingError, printable, shortened
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(score_app, name="score")
@@ -30,11 +32,12 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("intra_search").setLevel(logging.INFO)
     try:
+        _check_arguments(sys.argv[1:])
         sys.exit(app(prog_name="intra-search", standalone_mode=False))
     except USAGE_ERROR as error:
         verb = error.ctx.command_path if error.ctx else "intra-search"
         if message := error.format_message():  # none where a bare call has printed its help
-            sys.stderr.write(f"intra-search: {message.rstrip('.')}; see {verb} --help\n")
+            sys.stderr.write(f"intra-search: {shortened(printable(message.rstrip('.')))}; see {verb} --help\n")
         sys.exit(2)
     except IntraSearchError as error:
         sys.stderr.write(f"intra-search: {error}\n")
@@ -42,6 +45,16 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("intra-search: interrupted; the same command goes on from the last checkpoints\n")
         sys.exit(130)
+
+
+def _check_arguments(arguments: list[str]) -> None:
+    """Any argument may be a path."""
+    for argument in arguments:
+        if "\0" in argument:
+            raise SettingError("the command line", "no argument may hold a null byte", repr(argument), "remove it")
+        value = argument.partition("=")[2] if argument.startswith("--") else argument
+        if value.startswith("~"):
+            absolute_path(value)
 
 
 @app.command()
@@ -65,13 +78,15 @@ def run(
     if dry_run:
         from intra_search.knowledge.check import check_terms
         from intra_search.report.plan import print_plan
+        from intra_search.study.checks import check_single_images
 
         check_terms(plan.space)
+        check_single_images(plan.space)
         print_plan(console, plan)
         return
     if not study:
         raise typer.BadParameter("needed unless --dry-run is given", param_hint="--study")
-    from intra_search.report.terminal import Terminal, print_pick, print_ranking, tensorboard_hint
+    from intra_search.report.terminal import Terminal, print_lines, print_pick, print_ranking, tensorboard_hint
     from intra_search.selection.pick import pick
     from intra_search.store.study_folder import StudyFolder
     from intra_search.study.run import run_study
@@ -81,7 +96,7 @@ def run(
     folder = StudyFolder(study)
     print_ranking(console, folder)
     print_pick(console, folder, pick(folder))
-    console.print(tensorboard_hint(folder), highlight=False, soft_wrap=True)
+    print_lines(console, [tensorboard_hint(folder)])
 
 
 @app.command()
@@ -100,14 +115,14 @@ def status(study: StudyArgument, as_json: JsonOption = False) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items() if count)
     owner = lock_owner(folder.storage)
     driver = "no driver" if owner is None else f"driver {owner.get('user')}@{owner.get('host')} pid {owner.get('pid')}"
-    typer.echo(f"trials: {counts or 'none'}; {found['finished']} finished; {driver}, generation {found['generation']}")
+    echo(f"trials: {counts or 'none'}; {found['finished']} finished; {driver}, generation {found['generation']}")
     spent = ", ".join(f"{purpose} {seconds:.0f}" for purpose, seconds in found["device_seconds"].items())
-    typer.echo(f"device seconds: {spent}")
+    echo(f"device seconds: {spent}")
     if found["best"] is not None:
         text = Objectives.of(folder.settings).text(found["best"]["objectives"])
-        typer.echo(f"best: trial {found['best']['trial']}, epoch {found['best']['epoch']}, {text}")
+        echo(f"best: trial {found['best']['trial']}, epoch {found['best']['epoch']}, {text}")
         if (twin := found["best"]["twin"]) is not None:
-            typer.echo(f"its plain twin {twin['value']:.4f}: distillation is worth {twin['gain']:+.4f} here (one seed)")
+            echo(f"its plain twin {twin['value']:.4f}: distillation is worth {twin['gain']:+.4f} here (one seed)")
 
 
 @app.command()

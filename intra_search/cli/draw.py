@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from intra_search.cli.printing import echo
+
 
 def draw(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")],
@@ -26,5 +28,5 @@ def draw(
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"drawing {layout}", total=count)
         draw_data_set(out, layout, order, overwrite=overwrite, progress=lambda done: bar.update(task, completed=done))
-    typer.echo(f"{count} scenes, {order.width} x {order.height}, in {out}")
-    typer.echo(f"use them: --set scenes.dataset={layout} --set scenes.root='\"{out}\"'")
+    echo(f"{count} scenes, {order.width} x {order.height}, in {out}")
+    echo(f"use them: --set scenes.dataset={layout} --set scenes.root='\"{out}\"'")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from intra_search.cli.printing import echo
 from intra_search.errors import SceneError, SettingError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(found, indent=1))
     elif split == "submission":
-        typer.echo(f"{found['scenes']} frames of the official test set predicted in {out}; nothing scored")
+        echo(f"{found['scenes']} frames of the official test set predicted in {out}; nothing scored")
     else:
         _print(found)
 
@@ -144,12 +145,12 @@ def _write_sheet(predictor: "Predictor", scenes: "SceneSet", path: Path) -> None
 
 
 def _print(found: dict[str, Any]) -> None:
-    typer.echo(f"{found['scenes']} scenes of {found['split']}: {found['groups']}")
-    typer.echo(f"miou {found['miou']:.4f} (background only {found['background_miou']:.4f})")
+    echo(f"{found['scenes']} scenes of {found['split']}: {found['groups']}")
+    echo(f"miou {found['miou']:.4f} (background only {found['background_miou']:.4f})")
     for name, iou in found["class_iou"].items():
-        typer.echo(f"  {name}: {'absent' if iou is None else f'{iou:.4f}'}")
+        echo(f"  {name}: {'absent' if iou is None else f'{iou:.4f}'}")
     if "official" in found:
-        typer.echo(f"official scores of the files in {found['out']}:")
+        echo(f"official scores of the files in {found['out']}:")
     for name, value in found.get("official", {}).items():
         if isinstance(value, int | float):
-            typer.echo(f"  {name}: {value:.4f}" if isinstance(value, float) else f"  {name}: {value}")
+            echo(f"  {name}: {value:.4f}" if isinstance(value, float) else f"  {name}: {value}")

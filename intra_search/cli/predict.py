@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from intra_search.cli.evaluate import CheckpointArgument
+from intra_search.cli.printing import echo
 from intra_search.errors import SceneError
 
 PICTURES = (".jpg", ".jpeg", ".png")
@@ -36,7 +37,7 @@ def predict(
         write_mask(out / f"{file.stem}.png", labels)
         if painted:
             write_image(out / f"{file.stem}_painted.png", paint(image, labels, predictor.classes))
-    typer.echo(f"{len(files)} label files in {out}")
+    echo(f"{len(files)} label files in {out}")
 
 
 def _check_names(files: list[Path], painted: bool) -> None:

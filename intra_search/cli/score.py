@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from intra_search.errors import SettingError
+from intra_search.cli.printing import echo
+from intra_search.errors import SettingError, printable
 
 score_app = typer.Typer(
     name="score", help="The benchmarks' official metrics on files of predictions.", no_args_is_help=True
@@ -66,9 +67,9 @@ def score_culane_command(
         ],
     )
     if report.unlisted_predictions:
-        typer.echo(f"passed over {report.unlisted_predictions} prediction files of frames that no list names", err=True)
+        echo(f"passed over {report.unlisted_predictions} prediction files of frames that no list names", err=True)
     if report.missing_scenarios:
-        typer.echo(f"no such lists in {folder}: {', '.join(report.missing_scenarios)}", err=True)
+        echo(f"no such lists in {folder}: {', '.join(report.missing_scenarios)}", err=True)
     _print_skipped(report.skipped)
 
 
@@ -102,7 +103,7 @@ def score_apolloscape_command(
         [(name, _share(value)) for name, value in (*counted, *means)],
     )
     if report.num_passed_over:
-        typer.echo(f"passed over {report.num_passed_over} labels of records without a prediction", err=True)
+        echo(f"passed over {report.num_passed_over} labels of records without a prediction", err=True)
     _print_skipped(report.skipped)
 
 
@@ -158,12 +159,12 @@ def _print_table(title: str, head: tuple[str, ...], rows: Iterable[tuple[str, ..
     for index, name in enumerate(head):
         table.add_column(name, justify="right" if index else "left")
     for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+        table.add_row(*map(printable, row))
+    Console(markup=False, emoji=False).print(table)
 
 
 def _print_skipped(skipped: list[str]) -> None:
     if skipped:
-        typer.echo(f"left out {len(skipped)}:", err=True)
+        echo(f"left out {len(skipped)}:", err=True)
     for line in skipped:
-        typer.echo(f"  {line}", err=True)
+        echo(f"  {line}", err=True)

@@ -1,6 +1,21 @@
 """Base of every group of settings."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+LEAST_WEIGHT = 1e-8
+
+
+def _check_weight(value: float) -> float:
+    if 0 < value < LEAST_WEIGHT:
+        raise ValueError(f"must be 0 or at least {LEAST_WEIGHT:g}, which float32 still tells from 0 in a product")
+    return value
+
+
+Weight = Annotated[float, Field(ge=0, le=1e6), AfterValidator(_check_weight)]
+"""A factor on a loss or a part of one; 0 leaves it out."""
+Temperature = Annotated[float, Field(ge=0.01, le=1000)]
 
 
 class Settings(BaseModel):

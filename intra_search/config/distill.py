@@ -9,14 +9,14 @@ from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from intra_search.config.base import Settings
+from intra_search.config.base import Settings, Temperature, Weight
 from intra_search.config.recipes import PRESETS
 
 
 class TermSettings(Settings):
     """What every term has: a weight, and how it moves over the training."""
 
-    weight: float = Field(default=0.0, ge=0)
+    weight: Weight = 0.0
     """Factor on the term; 0: not built. With `distill.balance = "gradient"` a multiple of equal gradient norm."""
     start: float = Field(default=0.0, ge=0, lt=1)
     """Share of the training after which the term begins; before that it costs nothing."""
@@ -36,11 +36,11 @@ class TermSettings(Settings):
 class AffinitySettings(TermSettings):
     """Inter-region affinity of moments: IntRA-KD's L_m."""
 
-    weight: float = Field(default=0.1, ge=0)
+    weight: Weight = 0.1
     """The paper's, from memory: to be checked against its PDF, as all values below that are called the paper's."""
     orders: tuple[int, ...] = (1, 2)
     """Moment orders compared, any subset of 1..6. The paper takes 3 too, which is mostly noise in small regions."""
-    order_weights: tuple[float, ...] = ()
+    order_weights: tuple[Weight, ...] = ()
     """One factor per order; empty: 1 each."""
     least_cells: tuple[int, ...] = Field(default=(1, 16, 64), min_length=1)
     """Cells that a region needs, in the student's and the teacher's map, for its moment of order 1, 2, ... to count;
@@ -72,8 +72,8 @@ class AffinitySettings(TermSettings):
         if self.order_weights and len(self.order_weights) != len(self.orders):
             found = f"{len(self.order_weights)} for {len(self.orders)} orders"
             raise ValueError(f"order_weights must be empty or hold one factor per order, got {found}")
-        if self.order_weights and not (min(self.order_weights) >= 0 and max(self.order_weights) > 0):
-            raise ValueError(f"order_weights must be >= 0 and not all 0, got {list(self.order_weights)}")
+        if self.order_weights and not any(self.order_weights):
+            raise ValueError(f"order_weights must not be all 0, got {list(self.order_weights)}")
         if min(self.least_cells) < 1:
             raise ValueError(f"least_cells must be >= 1, got {list(self.least_cells)}")
         return self
@@ -86,7 +86,7 @@ class MapSettings(TermSettings):
     """How a feature becomes a map. `standardised`: softmax over positions of the mean of squares, standardised over
     positions; `l2`: the mean of squares divided by its L2 norm, as AT; `sum`: softmax of the sum of squares, as
     recalled from the paper, which puts all on one cell."""
-    temperature: float = Field(default=4.0, gt=0)
+    temperature: Temperature = 4.0
     """Softens the maps that end in a softmax. At 1, a standardised map still puts most on a few cells, and its gradient
     changes a hundredfold from batch to batch (measured); 4 as in CWD."""
 
@@ -94,14 +94,14 @@ class MapSettings(TermSettings):
 class AttentionSettings(MapSettings):
     """Attention maps: IntRA-KD's L_a."""
 
-    weight: float = Field(default=0.1, ge=0)
+    weight: Weight = 0.1
     """The paper's, from memory: to be checked against its PDF."""
 
 
 class LogitSettings(TermSettings):
     """What terms on logits share."""
 
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: Temperature = 1.0
     """Softens both networks' logits."""
     stride: Literal[1, 2, 4, 8] = 1
     """Both networks' logits are averaged over stride x stride pixels first; 1 compares every pixel, 8 stores 1/64."""
@@ -120,7 +120,7 @@ class KDSettings(LogitSettings):
 class CWDSettings(LogitSettings):
     """Channel-wise distillation (Shu et al. 2021)."""
 
-    temperature: float = Field(default=4.0, gt=0)
+    temperature: Temperature = 4.0
     """Softens the distribution of each channel over positions (paper: 4, from memory: unverified)."""
     on: Literal["features", "logits"] = "logits"
     """What is compared: `distill.layers`, with a 1x1 adapter where channels differ, or the logits."""
@@ -133,9 +133,9 @@ class ATSettings(TermSettings):
 class SKDSettings(LogitSettings):
     """Structured distillation (Liu et al. 2019) without its adversarial part: pixel-wise and pair-wise."""
 
-    pixel_weight: float = Field(default=10.0, ge=0)
+    pixel_weight: Weight = 10.0
     """Of the pixel-wise cross-entropy of probabilities, inside the term."""
-    pair_weight: float = Field(default=1.0, ge=0)
+    pair_weight: Weight = 1.0
     """Of the pair-wise similarity on `distill.layers`, inside the term."""
     nodes: int = Field(default=2, ge=1, le=32)
     """Features are max-pooled to nodes x nodes before similarities are taken (released code: 2)."""
@@ -158,7 +158,7 @@ class IFVDSettings(TermSettings):
 class CIRKDSettings(TermSettings):
     """Cross-image relations (Yang et al. 2022), the mini-batch pixel-to-pixel part."""
 
-    temperature: float = Field(default=0.1, gt=0)
+    temperature: Temperature = 0.1
     """Of the softmax over similarities."""
     grid: int = Field(default=8, ge=1, le=64)
     """Features are averaged to grid x grid cells per image first: the similarities are (grid^2)^2 per image pair."""
@@ -167,9 +167,9 @@ class CIRKDSettings(TermSettings):
 class DISTSettings(LogitSettings):
     """Pearson correlation of probabilities (Huang et al. 2022)."""
 
-    inter_weight: float = Field(default=1.0, ge=0)
+    inter_weight: Weight = 1.0
     """Of the correlation over classes at each pixel (beta)."""
-    intra_weight: float = Field(default=1.0, ge=0)
+    intra_weight: Weight = 1.0
     """Of the correlation over pixels of each class (gamma)."""
 
     @model_validator(mode="after")
@@ -188,7 +188,7 @@ class IRGSettings(TermSettings):
     """Instance relations (Liu et al. 2019): distances between the images of a batch, on `distill.layers`. Unverified as
     the road-marking paper's baseline."""
 
-    transformation_weight: float = Field(default=0.0, ge=0)
+    transformation_weight: Weight = 0.0
     """Inside the term, of how distances change between consecutive entries of `distill.layers`. Unverified, so off."""
 
 
@@ -221,7 +221,7 @@ class DistillSettings(Settings):
     """A recipe of `PRESETS`: every setting that it names takes the value there; a contrary one is refused."""
     layers: tuple[tuple[str, str], ...] = (("decoder", "block5"),)
     """Pairs (student feature, teacher feature) compared by the terms on features, from shallow to deep."""
-    layer_weights: tuple[float, ...] = ()
+    layer_weights: tuple[Weight, ...] = ()
     """One factor per pair of `layers`; empty: 1 each. A pair of weight 0 is not computed."""
     balance: Literal["gradient", "none"] = "gradient"
     """`gradient`: weight 1 gives a term the same gradient norm as the task loss, at the term's feature; `none`: weights
@@ -261,8 +261,6 @@ class DistillSettings(Settings):
     def _check(self) -> Self:
         if self.layer_weights and len(self.layer_weights) != len(self.layers):
             raise ValueError(f"layer_weights must be empty or hold one weight per pair, got {len(self.layer_weights)}")
-        if any(not weight >= 0 for weight in self.layer_weights):
-            raise ValueError(f"layer_weights must be >= 0, got {list(self.layer_weights)}")
         return self
 
 

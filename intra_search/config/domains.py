@@ -13,6 +13,13 @@ from pydantic import Field, model_validator
 from intra_search.config.base import Settings
 
 Scalar = str | int | float | bool | None
+MAX_VALUES = 1000
+"""Of a list of values: each is tried as a setting before a study begins."""
+
+
+def identity(value: Any) -> str:
+    """Text that two values share if they are the same: true, 1 and 1.0 are three, though Python calls them equal."""
+    return json.dumps(value, sort_keys=True)
 
 
 class Asker(Protocol):
@@ -101,7 +108,7 @@ class ChoiceDomain(_Domain):
     """One of some values; lists (such as `student.blocks`) are values too."""
 
     kind: Literal["choice"]
-    values: Annotated[list[Any], Field(min_length=1)]
+    values: Annotated[list[Any], Field(min_length=1, max_length=MAX_VALUES)]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -115,7 +122,7 @@ class ChoiceDomain(_Domain):
         return self.values[keys.index(asker.choice(name, keys))]
 
     def contains(self, value: Any) -> bool:
-        return _choice_key(value) in [_choice_key(known) for known in self.values]
+        return identity(value) in map(identity, self.values)
 
     def encode(self, name: str, value: Any) -> dict[str, Scalar]:
         return {name: _choice_key(value)}
@@ -135,7 +142,7 @@ class SubsetDomain(_Domain):
     """
 
     kind: Literal["subset"]
-    values: Annotated[list[Scalar], Field(min_length=1)]
+    values: Annotated[list[Scalar], Field(min_length=1, max_length=MAX_VALUES)]
     min_size: int = Field(default=1, ge=0)
 
     @model_validator(mode="after")
@@ -158,10 +165,12 @@ class SubsetDomain(_Domain):
     def contains(self, value: Any) -> bool:
         if not isinstance(value, list) or len(value) < self.min_size:
             return False
-        return value == [known for known in self.values if known in value]
+        taken = set(map(identity, value))
+        return identity(value) == identity([known for known in self.values if identity(known) in taken])
 
     def encode(self, name: str, value: Any) -> dict[str, Scalar]:
-        return {f"{name}[{known}]": known in value for known in self.values}
+        taken = set(map(identity, value))
+        return {f"{name}[{known}]": identity(known) in taken for known in self.values}
 
     def corners(self) -> list[Any]:
         singles = [[value] for value in self.values if self.min_size <= 1]

@@ -36,12 +36,16 @@ def _with_implied_mode(tree: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def json_text(tree: Any, where: str) -> str:
-    """JSON of a tree read from TOML, whose dates and times no setting takes."""
+    """JSON of a tree read from TOML, whose dates and times no setting takes; nor deep nesting, nor huge numbers."""
 
     def refuse(value: object) -> None:
         raise SettingError(where, "no setting is a date or a time", str(value), "put it in quotes if it is a word")
 
-    return json.dumps(tree, default=refuse)
+    try:
+        return json.dumps(tree, default=refuse)
+    except (RecursionError, ValueError):
+        found, remedy = "deep nesting or a number of thousands of digits", "no setting needs them; correct it"
+        raise SettingError(where, "must hold plain values", found, remedy) from None
 
 
 def with_overrides(settings: StudySettings, overrides: Mapping[str, Any], where: str = "settings") -> StudySettings:

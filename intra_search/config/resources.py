@@ -12,7 +12,7 @@ class ResourcesSettings(Settings):
 
     workers: int = Field(default=1, ge=1)
     """Training processes of one trial; above 1 they run in a Ray Train group."""
-    cpus_per_worker: float = Field(default=1, gt=0)
+    cpus_per_worker: float = Field(default=1, ge=0.001, le=10_000)
     gpus_per_worker: int | Literal["auto"] = "auto"
     """`auto`: one where the cluster has any, else none."""
     trials_per_gpu: int = Field(default=1, ge=1)

@@ -107,14 +107,16 @@ class ScenesSettings(Settings):
         return self
 
     def _check_unlabelled(self) -> None:
-        for place, entry in enumerate(self.unlabelled):
+        seen: set[str] = set()
+        for entry in self.unlabelled:
             reader, rest = unlabelled_entry(entry)
             if not rest or (reader == DRAWN and not (rest.isdecimal() and int(rest) > 0)):
                 rule, remedy = "must name folders, dataset:folder or synthetic:NUMBER", "correct the entry"
                 raise BrokenRuleError("scenes.unlabelled", rule, repr(entry), remedy)
-            if entry in self.unlabelled[:place]:
+            if entry in seen:
                 rule, remedy = "must name each source of frames once", "remove one"
                 raise BrokenRuleError("scenes.unlabelled", rule, repr(entry), remedy)
+            seen.add(entry)
         if self.pseudo_labels is not None and not self.unlabelled:
             rule, remedy = "labels the frames of scenes.unlabelled", "name folders there, or remove it"
             raise BrokenRuleError("scenes.pseudo_labels", rule, f"{self.pseudo_labels:g} and no such frames", remedy)

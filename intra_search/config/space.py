@@ -5,12 +5,13 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pydantic import Field, ValidationError
 
 from intra_search.config.base import Settings
-from intra_search.config.domains import Asker, Domain, Scalar
+from intra_search.config.domains import Asker, Domain, Scalar, identity
 from intra_search.config.parsing import get_path, json_text, with_overrides
 from intra_search.config.recipes import PAPER_RECIPE
 from intra_search.config.student import NETWORK, family_of
@@ -141,7 +142,7 @@ class Space:
         if path in self.domains and path not in point:
             return False  # a condition on a setting that is itself not searched here
         value = point[path] if path in point else self._base_value(path)
-        return value == wanted or (isinstance(wanted, list) and value in wanted)
+        return _matches(value, wanted)
 
     def _base_value(self, path: str) -> Any:
         # Asked for every trial that the sampler is told; dumping the settings each time costs 10,000 trials seconds.
@@ -172,18 +173,30 @@ class Space:
             seen.add(path)
 
     def _check_condition(self, path: str, condition: str, wanted: Any) -> None:
-        options = wanted if isinstance(wanted, list) else [wanted]
+        options = [wanted, *(wanted if isinstance(wanted, list) else [])]
         if condition in self.domains:
-            possible = any(self.domains[condition].contains(value) for value in [wanted, *options])
+            possible = any(self.domains[condition].contains(value) for value in options)
         else:
-            value = self._base_value(condition)
-            possible = value == wanted or value in options
+            possible = _matches(self._base_value(condition), wanted)
         if not possible:
             where, found = f"space.{path}.when", f"{condition} = {json.dumps(wanted)}"
-            remedy = "no setting matches; correct it"
+            equal = [known for value in options for known in self._equal_values(condition, value)]
+            remedy = f"write {json.dumps(equal[0])}" if equal else "no setting matches; correct it"
             if condition == NETWORK and wanted == family_of(path):
                 remedy = f"no setting matches; {path} needs {NETWORK} = {wanted} in the space or beside it"
             raise SpaceError(where, "must hold for some setting of the space", found, remedy)
+
+    def _equal_value(self, path: str, value: Any, where: str, *, is_given: bool) -> Any:
+        """What a choice calls 1 of a setting of 1.0; a point of the file must say what it means."""
+        equal = self._equal_values(path, value)
+        if equal and not is_given:
+            return equal[0]
+        found, remedy = f"{path} = {json.dumps(value)}", f'widen [space."{path}"] or change the base setting'
+        raise SpaceError(where, "must lie in the space", found, f"write {json.dumps(equal[0])}" if equal else remedy)
+
+    def _equal_values(self, path: str, value: Any) -> list[Any]:
+        """What a setting may be that Python calls equal to a value, as it does 1 and 1.0."""
+        return [known for known in self.values_of(path) if known == value]
 
     def _check_stored(self, path: str, domain: Domain) -> None:
         """Each value names something stored, and so does the base setting, which counts where `when` does not hold."""
@@ -222,31 +235,26 @@ class Space:
             if points:
                 raise SpaceError("points", "need a space whose settings they fix", str(points[0]), "add [space] tables")
             return ({},)
-        paper = self._completed(
-            {path: PAPER_RECIPE[path] for path in self.domains if path in PAPER_RECIPE}, "the paper's recipe (trial 0)"
-        )
-        completed = [paper]
+        paper = self._completed({}, "the paper's recipe (trial 0)", PAPER_RECIPE)
+        completed = {identity(paper): paper}
         for number, given in enumerate(points):
             unknown = [path for path in given if path not in self.domains]
             if unknown:
                 rule = "may hold only settings of the space"
                 raise SpaceError(f"points[{number}]", rule, unknown[0], f'add [space."{unknown[0]}"] or remove it')
             point = self._completed(given, f"points[{number}]")
-            if point not in completed:
-                completed.append(point)
-        return tuple(completed)
+            completed.setdefault(identity(point), point)
+        return tuple(completed.values())
 
-    def _completed(self, given: Point, where: str) -> Point:
+    def _completed(self, given: Point, where: str, others: Mapping[str, Any] = MappingProxyType({})) -> Point:
+        """A point with the given values, then `others`, then those of the base settings."""
         point: Point = {}
         for path, domain in self.domains.items():
             if not self._applies(domain, point):
                 continue
-            value = given.get(path, self._base_value(path))
+            value = given[path] if path in given else others.get(path, self._base_value(path))
             if not domain.contains(value):
-                found = f"{path} = {json.dumps(value)}"
-                raise SpaceError(
-                    where, "must lie in the space", found, f'widen [space."{path}"] or change the base setting'
-                )
+                value = self._equal_value(path, value, where, is_given=path in given)
             point[path] = value
         return point
 
@@ -264,6 +272,12 @@ def parse_space(tree: Mapping[str, Any], base: StudySettings, where: str = "spac
             raise SpaceError(f"{where}: {path}", rule, "none", remedy) from None
         raise SpaceError(f"{where}: {path}", rule, repr(first["input"]), "see search_spaces/quickstart.toml") from None
     return Space(base, parsed.space, parsed.points)
+
+
+def _matches(value: Any, wanted: Any) -> bool:
+    """Whether a setting has a condition's value, or one of its values."""
+    options = [wanted, *(wanted if isinstance(wanted, list) else [])]
+    return identity(value) in map(identity, options)
 
 
 def _of_its_family(path: str, domain: Domain) -> Domain:

@@ -7,7 +7,9 @@ from datetime import date, time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from intra_search.config.limited_toml import MAX_CHARACTERS, parse_limited
 from intra_search.config.parsing import parse_settings, set_path, with_overrides
+from intra_search.config.paths import absolute_path
 from intra_search.config.scenes import DRAWN, unlabelled_entry
 from intra_search.config.space import Space, parse_space
 from intra_search.config.study import StudySettings
@@ -45,9 +47,12 @@ def load_study(path: Path | str, overrides: Iterable[str] = ()) -> StudyPlan:
     Raises `SettingError` or `SpaceError` naming file, path, rule, value and remedy.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        with open(path, encoding="utf-8") as file:
+            text = file.read(MAX_CHARACTERS + 1)
+    except (OSError, ValueError) as error:  # a ValueError: no UTF-8, or a null byte in the path
+        reason = getattr(error, "strerror", None) or (
+            "not UTF-8 text" if "\0" not in str(path) else "a null byte in it"
+        )
         raise SettingError(str(path), "must be a readable TOML file", reason, "check the path") from None
     return parse_study(text, str(path), overrides)
 
@@ -55,7 +60,7 @@ def load_study(path: Path | str, overrides: Iterable[str] = ()) -> StudyPlan:
 def parse_study(text: str, where: str, overrides: Iterable[str] = ()) -> StudyPlan:
     """`load_study` for text that is already in memory; `where` names it in errors."""
     try:
-        tree = tomllib.loads(text)
+        tree = parse_limited(text, where)
     except tomllib.TOMLDecodeError as error:
         raise SettingError(where, "must be valid TOML", str(error), "correct that line") from None
     space_tree: dict[str, Any] = {key: tree.pop(key) for key in ("space", "points") if key in tree}
@@ -121,7 +126,7 @@ def _absolute(value: Any) -> Any:
     reader, path = unlabelled_entry(value)  # entries of scenes.unlabelled may begin with a reader's name
     if reader == DRAWN or not path:
         return value
-    path = str(Path(path).expanduser().absolute())
+    path = absolute_path(path)
     return path if reader is None else f"{reader}:{path}"
 
 
@@ -132,7 +137,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     if not separator or not path:
         raise SettingError(f"--set {text}", "must read path=value", repr(text), "for example --set training.epochs=4")
     try:
-        value = tomllib.loads(f"value = {raw}")["value"]
+        value = parse_limited(f"value = {raw}", f"--set {path}")["value"]
     except tomllib.TOMLDecodeError:
         if not raw.strip() or raw.strip()[0] in "[{\"'":
             raise SettingError(f"--set {path}", "value must be TOML", raw, "check quotes and brackets") from None

@@ -16,7 +16,7 @@ class PSPNetOptions(Settings):
     """Grid sizes of the pyramid pooling."""
     head_channels: int = Field(default=512, ge=8)
     """Channels of each pyramid branch and of the head's convolution (512 in the authors' code)."""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
+    dropout: float = Field(default=0.1, ge=0, le=0.95)
     width: Annotated[float, Field(ge=0.0625, le=4), Trait.ADDED_LATER] = 1.0
     """Multiplies every channel count of the backbone, rounded to multiples of 4; 1 is the published network."""
     layout: Literal["paper", "authors"] = "paper"

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from intra_search.config.study_file import StudyPlan
 from intra_search.errors import IntraSearchError
-from intra_search.report.terminal import point_text
+from intra_search.report.terminal import point_text, print_lines
 from intra_search.search.stopping.halving import rungs
 from intra_search.store.study_folder import without_none
 
@@ -18,7 +18,7 @@ NUM_SAMPLES = 5
 def print_plan(console: Console, plan: StudyPlan) -> None:
     """Runs no step of the study. Lists the data set's scenes and makes some passes through untrained networks."""
     settings, space = plan.settings, plan.space
-    lines = [tomli_w.dumps(without_none(settings.model_dump(mode="json")))]
+    lines = tomli_w.dumps(without_none(settings.model_dump(mode="json"))).split("\n")
     lines.append(f"# space: {len(space.domains)} settings, {space.size()}")
     lines += [f"# trial {number} (fixed): {point_text(point)}" for number, point in enumerate(space.points)]
     rng = random.Random(settings.seed)
@@ -26,9 +26,9 @@ def print_plan(console: Console, plan: StudyPlan) -> None:
     epochs = [str(rung) for rung in rungs(settings.search.halving, settings.training.epochs)]
     compared = f"compared at epochs {', '.join(epochs)}" if epochs else "never stopped early"
     lines.append(f"# {settings.search.num_trials} trials of up to {settings.training.epochs} epochs, {compared}")
-    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    print_lines(console, lines)
     # Printed by itself, since it takes some seconds.
-    console.print("\n".join(_knowledge_lines(plan)), highlight=False, markup=False, soft_wrap=True)
+    print_lines(console, _knowledge_lines(plan))
 
 
 def _knowledge_lines(plan: StudyPlan) -> list[str]:

@@ -1,14 +1,17 @@
 """What a person sees in the terminal: a live table while a study runs (plain lines elsewhere), and the ranking."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from intra_search.config.objectives import Objectives, value_text
 from intra_search.config.study import StudySettings
+from intra_search.errors import printable, shortened
 from intra_search.selection.pick import Pick, Twin, ranked
 from intra_search.store.events import (
     Event,
@@ -27,6 +30,13 @@ from intra_search.store.ledger import HistoryRow, TrialRecord
 from intra_search.store.study_folder import StudyFolder
 
 MAX_LIVE_ROWS = 20
+MAX_LINE = 1000
+
+
+def print_lines(console: Console, lines: Iterable[str]) -> None:
+    """Prints each line as it is: it may come from a file, so nothing in it is markup or steers the terminal."""
+    text = "\n".join(printable(line) for line in lines)
+    console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 class Terminal:
@@ -91,7 +101,7 @@ class Terminal:
         return "no value" if scores is None else self._objectives.text(scores)
 
     def _print(self, text: str) -> None:
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        print_lines(self._console, [shortened(text, MAX_LINE)])
 
     def _redraw(self) -> None:
         if self._live is None:
@@ -123,7 +133,7 @@ def trial_table(records: list[TrialRecord], objectives: Objectives, epochs: int,
             f"{record.epochs}/{epochs}",
             *("" if value is None else value_text(value) for value in values),
             "" if record.num_parameters is None else f"{record.num_parameters:,}",
-            point_text(record.point).replace("[", r"\["),
+            Text(shortened(printable(point_text(record.point)), MAX_LINE)),
         )
     return table
 
@@ -155,7 +165,7 @@ def print_pick(console: Console, folder: StudyFolder, chosen: Pick) -> None:
     lines += [f"  {twin_text(chosen.twin)}"] if chosen.twin else []
     lines.append(f"  {point_text(record.point)}")
     lines.append(f"  checkpoint {chosen.checkpoint}")
-    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    print_lines(console, lines)
 
 
 def twin_text(twin: Twin) -> str:
@@ -189,4 +199,5 @@ def _setting_text(value: Any) -> str:
 
 
 def _reason(record: TrialRecord) -> str:
-    return f": {record.reason.strip().splitlines()[-1]}" if record.reason else ""
+    _, _, last = (record.reason or "").strip().rpartition("\n")
+    return f": {last}" if last else ""

@@ -9,7 +9,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, create_trial
 
-from intra_search.config.domains import Scalar
+from intra_search.config.domains import Scalar, identity
 from intra_search.config.objectives import Direction, Objective, Objectives
 from intra_search.config.seeding import derived_seed
 from intra_search.config.space import Point, Space
@@ -45,10 +45,10 @@ class Adviser:
         study = optuna.create_study(direction=direction_of(self._objective), sampler=self._sampler(trial))
         told = [self._told(record, histories.get(record.trial, [])) for record in records]
         study.add_trials([frozen for frozen in told if frozen is not None])
-        taken = [record.point for record in records]
+        taken = {identity(record.point) for record in records}
         for _ in range(ASKED_FOR_NEW):
             point = self._space.walk(_OptunaAsker(study.ask()))
-            if point not in taken:
+            if identity(point) not in taken:
                 break
         return point
 

@@ -8,10 +8,11 @@ reported (history written), ended (record written), told (the sampler's next sug
 from collections.abc import Callable
 from typing import Any, Literal
 
+from intra_search.config.domains import identity
 from intra_search.config.objectives import Objectives
 from intra_search.config.space import Space
 from intra_search.config.study import StudySettings
-from intra_search.errors import StudyError
+from intra_search.errors import SettingError, StudyError
 from intra_search.search.adviser import Adviser
 from intra_search.search.stopping.table import stopping_rule
 from intra_search.search.work import Assignment, Decision
@@ -77,13 +78,14 @@ class Conductor:
         if self._draining:
             return None
         self._check_generation()
-        if self._to_resume:
-            record = self.records[self._to_resume.pop(0)]
-            return self._launch(record, restarts=record.restarts + (record.generation > 0))
-        if len(self.records) >= self._settings.search.num_trials:
-            return None
-        record = self._ask()
-        return self._launch(record, restarts=0)
+        assignment = None
+        while assignment is None and not self.exhausted:
+            if self._to_resume:
+                record = self.records[self._to_resume.pop(0)]
+                assignment = self._launch(record, restarts=record.restarts + (record.generation > 0))
+            else:
+                assignment = self._launch(self._ask(), restarts=0)
+        return assignment
 
     def report(self, trial: int, report: TrialReport) -> Decision:
         """Takes a worker's report into the ledger and decides whether the trial goes on.
@@ -154,9 +156,9 @@ class Conductor:
 
     def _ask(self) -> TrialRecord:
         trial = max(self.records, default=-1) + 1
-        tried = [record.point for record in self.records.values()]
+        tried = {identity(record.point) for record in self.records.values()}
         # By value, not by number: points that were added to the file of a study that goes on are tried too.
-        fixed = next((point for point in self._space.points if point not in tried), None)
+        fixed = next((point for point in self._space.points if identity(point) not in tried), None)
         point = self._adviser.suggest(trial, self.records.values(), self.histories) if fixed is None else fixed
         origin: Literal["point", "sampler"] = "sampler" if fixed is None else "point"
         waiting = TrialState.WAITING
@@ -166,12 +168,26 @@ class Conductor:
         self._tell(TrialAsked(record))
         return record
 
-    def _launch(self, record: TrialRecord, restarts: int) -> Assignment:
+    def _launch(self, record: TrialRecord, restarts: int) -> Assignment | None:
+        """None for a trial that no settings can be made for."""
+        settings = self._settings_of(record)
+        if settings is None:
+            return None
         record = record.moved_to(TrialState.RUNNING, generation=self._generation, restarts=restarts)
         self._launched.add(record.trial)
         self._record(record)
         self._tell(TrialLaunched(record))
-        return Assignment(record.trial, self._generation, self._space.settings(record.point))
+        return Assignment(record.trial, self._generation, settings)
+
+    def _settings_of(self, record: TrialRecord) -> StudySettings | None:
+        """A trial's settings. Sets a trial aside as failed whose point makes none: values that break a rule together,
+        or a record that was changed, or written before a rule was made."""
+        try:
+            return self._space.settings(record.point)
+        except SettingError as error:
+            self._end(record, TrialState.FAILED, f"its point makes no settings: {error}")
+            self._tell(Note(f"trial {record.trial} is set aside as failed, since its point makes no settings: {error}"))
+            return None
 
     def _settle_finished(self) -> None:
         """Ends trials whose last report reached the ledger while the driver died before it could record the end."""
@@ -181,6 +197,9 @@ class Conductor:
             if failure is not None:
                 self._to_resume.remove(trial)
                 self._end(record, TrialState.FAILED, failure)
+                continue
+            if self._settings_of(record) is None:
+                self._to_resume.remove(trial)
                 continue
             verdict = self._stopping.judge(record, self.histories)
             record = record.model_copy(update={"rungs": verdict.passed})

@@ -1,14 +1,17 @@
 """What must hold before a study begins or goes on; found out before anything is written or any device is taken."""
 
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from intra_search.config.hashing import json_hash
+from intra_search.config.parsing import with_overrides
 from intra_search.config.space import Space
 from intra_search.config.study import StudySettings
 from intra_search.distill.terms.table import TERMS
 from intra_search.distill.unlabelled import labelled_in_batch
 from intra_search.errors import CheckpointError, SettingError
+from intra_search.knowledge.spec import needs_of_space, needs_without_labels_of_space
 from intra_search.networks.checkpoint import read_checkpoint_about
+from intra_search.networks.normalised import smallest_normalised
 from intra_search.networks.released import depth_of, imagenet_state, is_file
 from intra_search.networks.shipped import checkpoint_storage
 from intra_search.scenes.check import check_labelled, check_scenes
@@ -62,6 +65,33 @@ def check_batches(settings: StudySettings, num_scenes: int) -> None:
     if settings.training.batch_size < settings.resources.workers:
         found = f"{settings.training.batch_size} with {settings.resources.workers} workers"
         raise SettingError("training.batch_size", "must give every worker a sample", found, "raise it")
+
+
+def check_single_images(space: Space) -> None:
+    """Batches of one image train no network that normalises maps of one cell, such as a pyramid's bin of 1.
+
+    Shares of one image do: BatchNorm is over all workers, each of which has an image.
+    """
+    base = space.base
+    trains_teacher = base.teacher.checkpoint is None and (needs_of_space(space) or needs_without_labels_of_space(space))
+    if base.teacher.training.batch_size == 1 and trains_teacher:
+        _check_single(base, "teacher", base.teacher.options.model_dump())
+    # A step that asks nothing about frames without labels gets none.
+    if base.resources.workers > 1 or labelled_in_batch(base.training.batch_size, base.scenes) > 1:
+        return
+    paths = [path for path in space.domains if path.startswith("student.")]
+    for point in space.combinations(paths, lambda path, domain: domain.corners()):
+        settings = with_overrides(base, {path: value for path, value in point.items() if path in paths})
+        _check_single(settings, "student", settings.student.options())
+
+
+def _check_single(settings: StudySettings, whose: Literal["teacher", "student"], options: dict[str, Any]) -> None:
+    network = getattr(settings, whose).network
+    if smallest_normalised(network, options, settings.scenes.height, settings.scenes.width) == 1:
+        rule = f"must give every step two images, since {network} normalises maps of one cell, as a pyramid bin of 1 is"
+        where = {"teacher": "teacher.training.batch_size", "student": "training.batch_size"}[whose]
+        remedy = {"teacher": "raise it, or set teacher.options.bins without 1", "student": "raise it"}[whose]
+        raise SettingError(where, rule, "1", remedy)
 
 
 def check_schedules(space: Space, num_scenes: int) -> None:

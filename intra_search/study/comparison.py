@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from intra_search.config.objectives import Objectives, value_text
 from intra_search.config.study_file import StudyPlan
 from intra_search.distill.loss import active_terms
-from intra_search.errors import StudyError
+from intra_search.errors import SettingError, StudyError
 from intra_search.store.artefacts import Comparison, Teacher
 from intra_search.store.events import Event, Note, Tell, TrialEnded, TrialReported
 from intra_search.store.ledger import HistoryRow, TrialRecord
@@ -153,7 +153,10 @@ class TeacherComparison:
 
     def _is_plain(self, record: TrialRecord) -> bool:
         if record.trial not in self._plain:
-            self._plain[record.trial] = not active_terms(self._space.settings(record.point).distill)
+            try:
+                self._plain[record.trial] = not active_terms(self._space.settings(record.point).distill)
+            except SettingError:  # it makes no settings any more
+                self._plain[record.trial] = False
         return self._plain[record.trial]
 
 

@@ -22,7 +22,7 @@ from intra_search.store.storage import Storage
 from intra_search.store.study_folder import StudyFolder
 from intra_search.store.trial_state import TrialState
 from intra_search.study import baselines, knowledge, knowledge_mode, plain_student, search, teacher, twin
-from intra_search.study.checks import check_batches, check_init, check_schedules, checked_scenes
+from intra_search.study.checks import check_batches, check_init, check_schedules, check_single_images, checked_scenes
 from intra_search.study.comparison import TeacherComparison
 from intra_search.study.context import StudyContext
 from intra_search.study.mirrors.table import MIRRORS
@@ -50,6 +50,7 @@ def run_study(uri: str, plan: StudyPlan, tell: Tell, *, address: str | None, tak
     plan = plan.with_defaults(folder.defaults)
     settings = plan.settings
     check_terms(plan.space)
+    check_single_images(plan.space)
     train, trained_on = checked_scenes(settings, new_study=not folder.exists, tell=tell)
     fingerprint = train.fingerprint
     dumped = settings.model_dump(mode="json")

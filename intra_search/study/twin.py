@@ -4,7 +4,7 @@ from intra_search.config.parsing import with_overrides
 from intra_search.config.study import StudySettings
 from intra_search.config.study_file import StudyPlan
 from intra_search.distill.loss import active_terms
-from intra_search.errors import StudyError
+from intra_search.errors import SettingError, StudyError
 from intra_search.selection.pick import pick
 from intra_search.store.artefacts import TwinRecord
 from intra_search.store.events import TwinEpoch
@@ -34,9 +34,11 @@ def _to_compare(folder: StudyFolder, plan: StudyPlan) -> TrialRecord | None:
         return None
     try:
         record = pick(folder).record
+        return record if active_terms(_settings(plan, record).distill) else None
     except StudyError:  # no finished trial
         return None
-    return record if active_terms(_settings(plan, record).distill) else None
+    except SettingError:  # its point makes no settings any more
+        return None
 
 
 def _settings(plan: StudyPlan, record: TrialRecord) -> StudySettings:

@@ -352,3 +352,36 @@ def test_a_study_without_a_finished_trial_has_no_pick(call: Callable[..., Answer
     found: dict[str, Any] = json.loads(answer.out)
     assert found["finished"] == 0
     assert found["best"] is None
+
+
+def test_a_bad_key_cannot_steer_the_terminal(call: Callable[..., Answer], tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text('[training]\n"\\u001b[2J' + "a" * 200_000 + '" = 1\n')
+    answer = call("run", file, "--dry-run")
+    assert answer.code == 2
+    assert r"\x1b[2Jaaa" in answer.error
+    assert "\x1b" not in answer.error
+    assert len(answer.error) < 2000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "a\0b.toml"), r"no argument may hold a null byte, found 'a\x00b.toml'"),
+        (("run", "s.toml", "--study=~nobody-here/x"), "must begin with a home folder that is known"),
+        (("status", "~nobody-here/x"), "must begin with a home folder that is known"),
+    ],
+)
+def test_arguments_that_can_be_no_path(call: Callable[..., Answer], arguments: tuple[str, ...], message: str) -> None:
+    answer = call(*arguments)
+    assert answer.code == 2
+    assert answer.error.count("\n") == 1
+    assert message in answer.error
+
+
+def test_a_study_file_of_a_million_lines(call: Callable[..., Answer], tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text("".join(f"a{number} = 1\n" for number in range(1_000_000)))
+    answer = call("run", file, "--dry-run")
+    assert answer.code == 2
+    assert "must be a file of at most 1,048,576 characters" in answer.error

@@ -10,6 +10,7 @@ from intra_search.config.base import Settings
 from intra_search.config.parsing import parse_settings, with_overrides
 from intra_search.config.study import StudySettings
 from intra_search.config.study_file import load_study, parse_override, parse_study
+from intra_search.config.traits import SettingInfo, all_settings
 from intra_search.errors import IntraSearchError, SettingError
 
 
@@ -78,10 +79,10 @@ def test_every_field_is_explained_or_plain_and_every_group_frozen(group: str) ->
         ("scenes.augment.scale", [2.0, 1.0], "0.25 <= low <= high <= 4"),
         ("scenes.augment.rotation", 90.0, "less than or equal to 45"),
         ("scenes.val_fraction", 1.0, "less than 1"),
-        ("training.learning_rate", 0.0, "greater than 0"),
+        ("training.learning_rate", 0.0, "greater than or equal to 0.00000001"),
         ("training.learning_rate", float("nan"), "finite"),
         ("training.learning_rate", float("inf"), "finite"),
-        ("training.clip_gradient_norm", -1.0, "greater than 0"),
+        ("training.clip_gradient_norm", -1.0, "greater than or equal to 0.000001"),
         ("training.compile", 1, "valid boolean"),
         ("student.erfnet.blocks", [5], "Field required"),
         ("student.resnet18.width", "wide", "valid number"),
@@ -111,6 +112,30 @@ def test_wrong_value_is_refused(path: str, value: Any, rule: str) -> None:
     assert rule in line
     assert ", found " in line
     assert "; " in line
+
+
+FACTORS = [
+    setting
+    for setting in all_settings(StudySettings)
+    if "float" in str(setting.field.annotation) and "tuple" not in str(setting.field.annotation)
+]
+
+
+@pytest.mark.parametrize("setting", FACTORS, ids=lambda setting: setting.path)
+def test_no_float_is_without_bounds(setting: SettingInfo) -> None:
+    """What a computation in float32 turns into 0, infinity or nothing is refused, also beside a space."""
+    with pytest.raises(SettingError):
+        with_overrides(StudySettings(), {setting.path: 1e308})
+    if setting.path.endswith(("weight", "temperature", "learning_rate", "clip_gradient_norm", "cpus_per_worker")):
+        with pytest.raises(SettingError):
+            with_overrides(StudySettings(), {setting.path: 5e-324})
+
+
+@pytest.mark.parametrize("path", ["distill.layer_weights", "distill.affinity.order_weights"])
+@pytest.mark.parametrize("value", [5e-324, 1e308])
+def test_no_list_of_weights_is_without_bounds(path: str, value: float) -> None:
+    with pytest.raises(SettingError, match=r"weights\.0: "):
+        with_overrides(StudySettings(), {path: [value], "distill.affinity.orders": [1]})
 
 
 def test_first_wrong_setting_is_named_and_the_others_counted() -> None:

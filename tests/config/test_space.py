@@ -330,6 +330,7 @@ def test_condition_that_never_holds_jointly_is_unreachable() -> None:
             "space.training.momentum: Input should be less than 1, found 1.0",
         ),
         (table("training.momentum", kind="choice", values=[]), "at least 1 item"),
+        (table("scenes.seed", kind="choice", values=list(range(1001))), "at most 1000 items"),
         (table("training.momentum", kind="choice", values=[0.5, 0.5]), "values must differ"),
         (table("training.weight_decay", kind="int", low=1, high=4, step=2), "multiple of step"),
         (table("training.weight_decay", kind="int", low=1, high=3, step=2, log=True), "step must be 1 with log = true"),
@@ -421,18 +422,18 @@ def test_what_all_trials_share_is_never_searched(path: str) -> None:
 
 
 def test_too_many_settings_that_decide_about_others() -> None:
-    decay = table("training.weight_decay", kind="int", low=0, high=20_000)
-    width = table("student.erfnet.width", kind="choice", values=[1.0], when={"training.weight_decay": 0})
-    assert "a setting named by `when` must have few values" in refused(decay + width)
-    decay = table("training.weight_decay", kind="int", low=0, high=199)
-    power = table("training.poly_power", kind="int", low=0, high=199)
+    first = table("distill.kd.weight", kind="int", low=0, high=20_000)
+    width = table("student.erfnet.width", kind="choice", values=[1.0], when={"distill.kd.weight": 0})
+    assert "a setting named by `when` must have few values" in refused(first + width)
+    first = table("distill.kd.weight", kind="int", low=0, high=199)
+    second = table("distill.fitnet.weight", kind="int", low=0, high=199)
     width = table(
         "student.erfnet.width",
         kind="choice",
         values=[1.0],
-        when={"training.weight_decay": 0, "training.poly_power": 0},
+        when={"distill.kd.weight": 0, "distill.fitnet.weight": 0},
     )
-    assert "settings that others depend on may have 20000 combinations" in refused(decay + power + width)
+    assert "settings that others depend on may have 20000 combinations" in refused(first + second + width)
 
 
 def test_paper_recipe_is_point_zero_whatever_the_base_says() -> None:
@@ -529,3 +530,39 @@ def test_a_setting_that_is_not_searched_has_one_value() -> None:
 )
 def test_other_choices_of_teachers_are_refused(text: str, message: str) -> None:
     assert message in refused(text)
+
+
+ENABLED = '[space."distill.enabled"]\nkind = "choice"\nvalues = [true, false]\n'
+RAMP = '[space."distill.affinity.ramp"]\nkind = "choice"\nvalues = [0.0, 1.0]\n'
+KERNEL = '[space."distill.affinity.kernel_size"]\nkind = "choice"\nvalues = [3, 5]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            ENABLED + '[[points]]\n"distill.enabled" = 0',
+            "points[0]: must lie in the space, found distill.enabled = 0; write false",
+        ),
+        (RAMP + '[[points]]\n"distill.affinity.ramp" = 1', "found distill.affinity.ramp = 1; write 1.0"),
+        (RAMP + '[[points]]\n"distill.affinity.ramp" = true', "found distill.affinity.ramp = true; write 1.0"),
+        (RAMP + KERNEL + 'when = {"distill.affinity.ramp" = 1}', "found distill.affinity.ramp = 1; write 1.0"),
+        (KERNEL + 'when = {"distill.enabled" = 1}', "found distill.enabled = 1; write true"),
+    ],
+)
+def test_equal_is_not_the_same(text: str, message: str) -> None:
+    with pytest.raises(SpaceError) as caught:
+        parse_study(text, "study")
+    assert message in str(caught.value)
+
+
+def test_a_subset_holds_values_of_its_own_type() -> None:
+    domain = SubsetDomain(kind="subset", values=[1, 2])
+    assert domain.contains([1])
+    assert not domain.contains([True])
+    assert not domain.contains([1.0, 2])
+
+
+def test_a_point_of_ours_takes_the_values_of_a_choice() -> None:
+    space = parse_study(RAMP.replace("0.0, 1.0", "0, 1"), "study").space
+    assert json.dumps(space.points) == '[{"distill.affinity.ramp": 0}]'

@@ -162,11 +162,13 @@ def test_two_stored_teachers_and_frames_without_labels(command: Command, roads: 
 
 def test_a_trial_that_diverges_fails_and_the_search_goes_on(command: Command, roads: Path, tmp_path: Path) -> None:
     study = tmp_path / "study"
-    space = {**SPACE, "training.learning_rate": {"kind": "choice", "values": [0.003, 1e30]}}
-    points = [{"training.learning_rate": 1e30}]
+    space = {**SPACE, "training.learning_rate": {"kind": "choice", "values": [0.003, 1000.0]}}
+    points = [{"training.learning_rate": 1000.0}]
+    training = {"weight_decay": 10.0}  # so that weights grow ten-thousandfold in each step at that rate
     search = {"num_trials": 3, "sampler": "random"}
     knowledge = {"mode": "auto"}
-    file = write_study(tmp_path / "study.toml", roads, search=search, space=space, points=points, knowledge=knowledge)
+    groups = {"search": search, "space": space, "points": points, "knowledge": knowledge, "training": training}
+    file = write_study(tmp_path / "study.toml", roads, **groups)
     output = command.run("run", str(file), "--study", str(study))
     assert "knowledge.mode = auto: " in output
     record = read_record(study, 1)

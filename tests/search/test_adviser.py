@@ -215,3 +215,14 @@ step = 2
     kernels = [record.point["distill.affinity.kernel_size"] for record in records]
     assert set(kernels[:5]) == {1, 3, 5, 7, 9}
     assert kernels[5] in kernels[:5]
+
+
+def test_a_value_of_another_type_is_another_point() -> None:
+    """A record of true or 0 says nothing about a choice of 1.0 and 0.0, though Python calls them equal."""
+    text = '[space."distill.affinity.ramp"]\nkind = "choice"\nvalues = [0.0, 1.0]\n'
+    plan = parse_study(text, "study")
+    for value, known in ((1.0, True), (1, False), (True, False), (0, False), (False, False)):
+        record = TrialRecord(
+            trial=0, state=TrialState.FAILED, point={"distill.affinity.ramp": value}, origin="point", created="now"
+        )
+        assert (told_trial(plan.space, record, [], OBJECTIVE) is not None) == known

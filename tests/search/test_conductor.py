@@ -1,6 +1,7 @@
 """The conductor, driven by made-up workers and killed at every event; no training, no Ray."""
 
 import contextlib
+import json
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 
 from intra_search.config.study_file import StudyPlan, parse_study
 from intra_search.errors import StudyError
@@ -28,6 +30,7 @@ from intra_search.store.events import (
 )
 from intra_search.store.ledger import HistoryRow, TrialRecord, checkpoint_name, trial_folder
 from intra_search.store.study_folder import StudyFolder
+from intra_search.store.trial_state import TrialState
 from intra_search.training.report import TrialReport
 
 STUDY = """
@@ -559,3 +562,48 @@ def test_restarts_are_counted_once(folder: StudyFolder, reports: list[tuple[str,
         failure = None if attempt else "gone"
         conductor.report(0, TrialReport(rows_of(0.1), False, 1, attempt, known, failure=failure))
     assert state_of(folder, 0).restarts == restarts
+
+
+def test_a_record_that_makes_no_settings_is_set_aside(folder: StudyFolder) -> None:
+    """Its point passed the checks of the release, or of the space, that wrote it."""
+    first = Driver(folder, plan_of())
+    first.start_one()
+    record = folder.ledger.records()[0]
+    folder.ledger.write(record.model_copy(update={"point": {**record.point, "distill.enabled": 0}}))
+    events: list[Event] = []
+    again = Driver(folder, plan_of(), events.append)
+    again.run(random.Random(0))
+    assert [record.state for record in folder.ledger.records()].count(TrialState.FAILED) == 1
+    assert "distill.enabled: Input should be a valid boolean" in (folder.ledger.records()[0].reason or "")
+    assert any(isinstance(event, Note) and "trial 0 is set aside as failed" in event.text for event in events)
+
+
+def test_values_that_break_a_rule_together_fail_their_trial_only(folder: StudyFolder) -> None:
+    tree = {
+        "search": {"num_trials": 20, "sampler": "random"},
+        "space": {
+            f"distill.affinity.{name}": {"kind": "choice", "values": [0.0, 0.9], "when": {}}
+            for name in ("start", "ramp")
+        },
+    }
+    Driver(folder, parse_study(tomli_w.dumps(tree), "study")).run(random.Random(0))
+    failed = [record for record in folder.ledger.records() if record.state == "failed"]
+    assert failed
+    assert all(set(record.point.values()) == {0.9} for record in failed)
+    assert all("start + ramp must be at most 1" in (record.reason or "") for record in failed)
+
+
+def test_a_point_is_tried_beside_one_that_is_only_equal(folder: StudyFolder) -> None:
+    plan = plan_of()
+    Driver(folder, plan).start_one()
+    record = folder.ledger.records()[0]
+    weight = "distill.affinity.weight"
+    one = record.model_copy(update={"point": {**record.point, weight: 1.0}})
+    folder.ledger.write(one)
+    file = STUDY + f'[[points]]\n"student.network" = "{record.point["student.network"]}"\n"{weight}" = 1\n'
+    driver = Driver(folder, parse_study(file, "study"), slots=6)
+    while driver.start_one():
+        pass
+    points = [json.dumps(record.point[weight]) for record in folder.ledger.records()]
+    assert points[0] == "1.0"
+    assert "1" in points

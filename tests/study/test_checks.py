@@ -9,9 +9,11 @@ import tomli_w
 
 from intra_search.config.study_file import parse_study
 from intra_search.errors import SceneError, SettingError
+from intra_search.networks.build import NETWORKS
+from intra_search.networks.pspnet import PSPNet
 from intra_search.scenes.scene_set import open_scenes
 from intra_search.scenes.writers.files import write_mask
-from intra_search.study.checks import check_batches, check_schedules, checked_scenes
+from intra_search.study.checks import check_batches, check_schedules, check_single_images, checked_scenes
 from tests.study.contexts import Notes
 from tests.tiny_study import HEIGHT, WIDTH, tiny_settings, write_roads
 
@@ -98,3 +100,51 @@ def test_what_is_cut_away_does_not_count(tmp_path: Path) -> None:
             continue
         with pytest.raises(SceneError, match=r"lower scenes\.crop_top"):
             checked_scenes(settings, new_study=True, tell=Notes())
+
+
+ONE = ["teacher.training.batch_size=1", "training.batch_size=1"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        ([], True),
+        (["teacher.options.layout=authors"], True),
+        (["teacher.options.bins=[2, 3]"], False),
+        (["teacher.training.batch_size=2"], False),
+        (["teacher.checkpoint=shipped:drawn_roads"], False),
+        (["distill.enabled=false"], False),
+    ],
+)
+def test_a_pyramid_bin_of_one_needs_two_images(changes: list[str], refused: bool) -> None:
+    space = parse_study("", "f", ["teacher.network=pspnet_resnet18", *ONE, *changes]).space
+    if not refused:
+        check_single_images(space)
+        return
+    with pytest.raises(
+        SettingError, match=r"teacher\.training\.batch_size: must give every step two images, since psp"
+    ):
+        check_single_images(space)
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        (["training.batch_size=1"], True),
+        (["training.batch_size=2"], False),
+        (["training.batch_size=2", "resources.workers=2"], False),
+        (["training.batch_size=2", 'scenes.unlabelled=["synthetic:4"]'], True),
+    ],
+)
+def test_every_student_of_a_space_needs_maps_of_more_cells(
+    changes: list[str], refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None that ships has a pyramid: here ENet gets one."""
+    monkeypatch.setitem(NETWORKS, "enet", lambda classes, width, blocks: PSPNet(classes, depth=18, head_channels=8))
+    domain = {"kind": "choice", "values": ["erfnet", "enet"]}
+    space = parse_study(tomli_w.dumps({"space": {"student.network": domain}}), "f", changes).space
+    if not refused:
+        check_single_images(space)
+        return
+    with pytest.raises(SettingError, match=r"training\.batch_size: must give every step two images, since enet"):
+        check_single_images(space)
