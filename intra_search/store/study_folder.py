@@ -83,7 +83,7 @@ class StudyFolder:
         """
         teachers = [record for home in self.teacher_homes if (record := self.teacher(home).find())]
         plain, knowledge = self.plain_student.find(), self.knowledge_spending.find()
-        stored = [self.twin(int(name)) for name in self.storage.names(TWINS)]
+        stored = [self.twin(int(name)) for name in self.storage.names(TWINS) if name.isdigit()]
         twins = [file.read() for file in stored if file.exists]
         spent = {
             "teacher": sum(record.device_seconds for record in teachers) + (plain.device_seconds if plain else 0.0),
