@@ -12,6 +12,7 @@ import ray
 
 from intra_search.cluster.capacity import Cluster, capacity
 from intra_search.cluster.interrupts import own_handlers
+from intra_search.cluster.surroundings import prepare
 from intra_search.config.resources import ResourcesSettings
 from intra_search.errors import ClusterError, IntraSearchError
 
@@ -34,6 +35,8 @@ def connected(address: str | None, resources: ResourcesSettings) -> Iterator[Clu
         return
     if address is not None and ":" in address:
         check_listening(address)
+    if address is None:
+        prepare()
     with _workers_folder() as folder:
         try:
             with chdir(folder), own_handlers():

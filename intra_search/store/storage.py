@@ -146,8 +146,8 @@ class Storage:
 
     def delete(self, path: str) -> None:
         """Removes a file or a whole folder; nothing happens when there is none."""
-        kind = self._fs.get_file_info(self._at(path)).type
         with self._explained(path):
+            kind = self._fs.get_file_info(self._at(path)).type
             if kind == fs.FileType.Directory:
                 self._fs.delete_dir(self._at(path))
             elif kind == fs.FileType.File:

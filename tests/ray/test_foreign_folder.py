@@ -16,6 +16,13 @@ pytestmark = pytest.mark.ray
 PLANTED = "import pathlib; pathlib.Path(r'{ran}').open('a').write(__file__ + chr(10)); raise ImportError(__file__)\n"
 
 
+def plant(folder: Path, ran: Path) -> None:
+    """Modules in a folder that write into the file `ran` when they are imported."""
+    folder.mkdir(parents=True)
+    for name in ("pyarrow", "pydantic", "intra_search", "sitecustomize", "torch", "numpy"):
+        (folder / f"{name}.py").write_text(PLANTED.format(ran=ran))
+
+
 def start(command: Command, here: Path, *arguments: str) -> "subprocess.Popen[str]":
     """A command whose user stands in a folder; `-P`, as its installed script does not look there for modules."""
     repository = str(Path(__file__).parents[2])
@@ -43,9 +50,7 @@ def test_no_process_imports_what_lies_in_the_users_folder(
     workers: int, command: Command, roads: Path, tmp_path: Path
 ) -> None:
     study = tmp_path / "study"
-    study.mkdir()
-    for name in ("pyarrow", "pydantic", "intra_search", "sitecustomize", "torch", "numpy"):
-        (study / f"{name}.py").write_text(PLANTED.format(ran=tmp_path / "ran"))
+    plant(study, tmp_path / "ran")
     file = write_study(
         tmp_path / "study.toml",
         roads,
