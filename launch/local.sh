@@ -44,7 +44,8 @@ nohup ray start --head --port "$port" --ray-client-server-port "$client" \
     --block "${size[@]}" > "$folder/head.log" 2>&1 &
 echo $! > "$pids"
 for _ in $(seq 60); do
-    ray status --address "127.0.0.1:$port" > /dev/null 2>&1 && break
+    # The dashboard, which takes jobs, is there a little later than the head.
+    ray status --address "127.0.0.1:$port" > /dev/null 2>&1 && (exec 3<> "/dev/tcp/127.0.0.1/$dashboard") 2> /dev/null && break
     sleep 1
 done
 if ! ray status --address "127.0.0.1:$port" > /dev/null; then
