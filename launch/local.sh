@@ -9,6 +9,7 @@ set -euo pipefail
 port="${RAY_PORT:-6379}" client="${RAY_CLIENT_PORT:-10001}"
 dashboard="${RAY_DASHBOARD_PORT:-8265}" agent="${RAY_AGENT_PORT:-52365}"
 folder="${RAY_TMPDIR:-/tmp/ray-$(id -u)}"
+[[ "$folder" == /* ]] || folder="$PWD/$folder"
 pids="$folder/intra-search-nodes.pids"
 export RAY_TMPDIR="$folder" OMP_WAIT_POLICY=PASSIVE
 
@@ -32,6 +33,7 @@ for name in RAY_PORT=$port RAY_CLIENT_PORT=$client RAY_DASHBOARD_PORT=$dashboard
 done
 
 mkdir -p "$folder"
+cd "$folder"  # Ray's servers import modules from the folder that they start in: not from the user's, whatever it holds
 size=()
 [[ -n "${CPUS_PER_NODE:-}" ]] && size+=(--num-cpus "$CPUS_PER_NODE")
 [[ -n "${GPUS_PER_NODE:-}" ]] && size+=(--num-gpus "$GPUS_PER_NODE")
@@ -42,7 +44,8 @@ nohup ray start --head --port "$port" --ray-client-server-port "$client" \
     --block "${size[@]}" > "$folder/head.log" 2>&1 &
 echo $! > "$pids"
 for _ in $(seq 60); do
-    ray status --address "127.0.0.1:$port" > /dev/null 2>&1 && break
+    # The dashboard, which takes jobs, is there a little later than the head.
+    ray status --address "127.0.0.1:$port" > /dev/null 2>&1 && (exec 3<> "/dev/tcp/127.0.0.1/$dashboard") 2> /dev/null && break
     sleep 1
 done
 if ! ray status --address "127.0.0.1:$port" > /dev/null; then

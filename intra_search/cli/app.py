@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +15,7 @@ from intra_search.cli.evaluate import evaluate
 from intra_search.cli.predict import predict
 from intra_search.cli.printing import echo
 from intra_search.cli.score import score_app
+from intra_search.cluster import interrupts
 from intra_search.config.paths import absolute_path
 from intra_search.errors import IntraSearchError, SettingError, printable, shortened
 
@@ -22,6 +25,8 @@ app.command()(evaluate)
 app.command()(predict)
 app.command()(draw)
 
+TYPERS_INTERRUPT = 130
+"""What typer makes of a KeyboardInterrupt; older ones raise `Abort`."""
 USAGE_ERROR: Any = typer.BadParameter.__base__  # click's UsageError, or that of the click within newer typers
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Folder or URI of a study.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -29,11 +34,17 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def main() -> None:
     """Entry point: errors that a user can mend become one line and exit code 2."""
+    _open_closed_streams()
+    interrupts.begin()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("intra_search").setLevel(logging.INFO)
     try:
         _check_arguments(sys.argv[1:])
-        sys.exit(app(prog_name="intra-search", standalone_mode=False))
+        code = app(prog_name="intra-search", standalone_mode=False)
+        if code == TYPERS_INTERRUPT:
+            raise KeyboardInterrupt
+        sys.stdout.flush()
+        sys.exit(code)
     except USAGE_ERROR as error:
         verb = error.ctx.command_path if error.ctx else "intra-search"
         if message := error.format_message():  # none where a bare call has printed its help
@@ -42,9 +53,24 @@ def main() -> None:
     except IntraSearchError as error:
         sys.stderr.write(f"intra-search: {error}\n")
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write("intra-search: interrupted; the same command goes on from the last checkpoints\n")
-        sys.exit(130)
+        sys.exit(interrupts.exit_code())
+    except BrokenPipeError:  # whoever read the output has gone, as `| head -1` does
+        _drop_output()
+        sys.exit(1)  # as typer does where it meets it
+
+
+def _open_closed_streams() -> None:
+    """Gives the standard streams that are closed to /dev/null: else the next file that is opened gets their number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, open(number, "r" if number == 0 else "w"))
+
+
+def _drop_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _check_arguments(arguments: list[str]) -> None:
@@ -74,7 +100,6 @@ def run(
     from intra_search.config.study_file import load_study
 
     plan = load_study(study_file, set_ or [])
-    console = Console()
     if dry_run:
         from intra_search.knowledge.check import check_terms
         from intra_search.report.plan import print_plan
@@ -82,7 +107,7 @@ def run(
 
         check_terms(plan.space)
         check_single_images(plan.space)
-        print_plan(console, plan)
+        print_plan(Console(), plan)
         return
     if not study:
         raise typer.BadParameter("needed unless --dry-run is given", param_hint="--study")
@@ -91,6 +116,14 @@ def run(
     from intra_search.store.study_folder import StudyFolder
     from intra_search.study.run import run_study
 
+    class RunConsole(Console):
+        def on_broken_pipe(self) -> None:
+            """Nobody reads on, as after `| head -1`: the study is left as it is at a signal."""
+            self.quiet = True
+            _drop_output()
+            signal.raise_signal(signal.SIGTERM)
+
+    console = RunConsole()
     with Terminal(console, plan.settings) as terminal:
         run_study(study, plan, terminal, address=address or None, takeover=takeover)
     folder = StudyFolder(study)

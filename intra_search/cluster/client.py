@@ -9,6 +9,7 @@ import ray
 from ray.util.queue import Empty, Queue
 
 from intra_search.cluster.connect import check_listening
+from intra_search.cluster.interrupts import own_handlers
 from intra_search.errors import ClusterError
 from intra_search.store.events import Tell
 
@@ -19,8 +20,8 @@ def run_on_head(address: str, function: Callable[[Tell], None], tell: Tell) -> N
     """Runs `function(tell)` as a task on the cluster behind a Ray client address (`ray://...`).
 
     A client cannot hold a search: Tune would run on the cluster and the ledger's only writer here. So the whole driver
-    goes there, this package with it, and its events come back through a queue. SIGINT once lets the study
-    leave after the epoch, twice ends it.
+    goes there, this package with it, and its events come back through a queue. SIGINT or SIGTERM once lets
+    the study leave after the epoch, twice ends it.
     """
     check_listening(address)
     _connect_client(address)
@@ -36,12 +37,13 @@ def _connect_client(address: str) -> None:
     package = Path(__file__).parents[1]
     for attempt in range(CLIENT_ATTEMPTS):
         try:
-            ray.init(
-                address=address,
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-                runtime_env={"py_modules": [str(package)], "env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}},
-            )
+            with own_handlers():
+                ray.init(
+                    address=address,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                    runtime_env={"py_modules": [str(package)], "env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}},
+                )
             return
         except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             # The head forks a server for each client; now and then the child dies (ray-project/ray issue 63202).

@@ -2,15 +2,17 @@
 
 import logging
 import os
-import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+import tempfile
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
+from pathlib import Path
 
 import ray
 
 from intra_search.cluster.capacity import Cluster, capacity
+from intra_search.cluster.interrupts import own_handlers
+from intra_search.cluster.surroundings import prepare
 from intra_search.config.resources import ResourcesSettings
 from intra_search.errors import ClusterError, IntraSearchError
 
@@ -33,29 +35,50 @@ def connected(address: str | None, resources: ResourcesSettings) -> Iterator[Clu
         return
     if address is not None and ":" in address:
         check_listening(address)
-    old_handler = signal.getsignal(signal.SIGINT)
-    try:
-        # The dashboard serves Ray Train's clean-up, which one-worker trials do not need; it costs seconds.
-        dashboard = None if address else resources.workers > 1
-        # Workers' decisions come with their reports; their raw output stays in Ray's own logs.
-        ray.init(
-            address=address or "local",  # None would follow RAY_ADDRESS
-            logging_level=logging.ERROR,
-            include_dashboard=dashboard,
-            log_to_driver=False,
-        )
-    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        remedy = "check the address, or leave --address out to use this machine"
-        raise ClusterError(f"--address {address}", "must be a running Ray cluster", str(error), remedy) from None
-    try:
-        yield _connected_capacity(resources)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, IntraSearchError):
-            raise error.cause from None  # a task's own one-line error, without Ray's wrapping
-        raise
-    finally:
-        ray.shutdown()
-        signal.signal(signal.SIGINT, old_handler)
+    if address is None:
+        prepare()
+    with _workers_folder() as folder:
+        try:
+            with chdir(folder), own_handlers():
+                _start(address, resources)
+        except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+            remedy = "check the address, or leave --address out to use this machine"
+            raise ClusterError(f"--address {address}", "must be a running Ray cluster", str(error), remedy) from None
+        try:
+            yield _connected_capacity(resources)
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, IntraSearchError):
+                raise error.cause from None  # a task's own one-line error, without Ray's wrapping
+            raise
+        finally:
+            ray.shutdown()
+
+
+def _start(address: str | None, resources: ResourcesSettings) -> None:
+    # The dashboard serves Ray Train's clean-up, which one-worker trials do not need; it costs seconds.
+    dashboard = None if address else resources.workers > 1
+    # Workers' decisions come with their reports; their raw output stays in Ray's own logs.
+    ray.init(
+        address=address or "local",  # None would follow RAY_ADDRESS
+        logging_level=logging.ERROR,
+        include_dashboard=dashboard,
+        log_to_driver=False,
+    )
+
+
+@contextmanager
+def _workers_folder() -> Iterator[Path]:
+    """The folder to start Ray from: its workers start there and import modules from there, before all others.
+
+    It is empty, since the user may stand in a study of somebody else, with a `pyarrow.py` in it. Only a user who stands
+    in the folder that this package is in runs it from there, and so do the workers.
+    """
+    here = Path.cwd()
+    if here == Path(__file__).parents[2]:
+        yield here
+        return
+    with tempfile.TemporaryDirectory(prefix="intra-search-workers-") as empty:
+        yield Path(empty)
 
 
 def check_listening(address: str) -> None:
@@ -66,17 +89,6 @@ def check_listening(address: str) -> None:
     except (OSError, ValueError) as error:
         remedy = "check the address, or leave --address out to use this machine"
         raise ClusterError(f"--address {address}", "must be a running Ray cluster", str(error), remedy) from None
-
-
-def on_interrupt(drain: Callable[[], None], note: Callable[[str], None]) -> None:
-    """SIGINT once: every trial finishes its epoch and leaves; twice: now. Both lose nothing that is stored."""
-
-    def interrupted(*_: Any) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        note("interrupted: trials finish their epoch and leave; once more to leave now")
-        drain()
-
-    signal.signal(signal.SIGINT, interrupted)
 
 
 def _connected_capacity(resources: ResourcesSettings) -> Cluster:

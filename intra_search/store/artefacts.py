@@ -5,6 +5,7 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from intra_search.errors import StudyError
+from intra_search.store.inside import InsidePath
 from intra_search.store.ledger import HistoryRow
 from intra_search.store.storage import Storage
 
@@ -27,9 +28,9 @@ class Baselines(Artefact):
 class Teacher(Artefact):
     """A study's trained teacher."""
 
-    folder: str
+    folder: InsidePath
     """Its home in the study."""
-    checkpoint: str
+    checkpoint: InsidePath
     """Path of its checkpoint in the study."""
     score: float | None
     """The first objective on `val`; None when it has no value there."""

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from intra_search.config.hashing import json_hash
 from intra_search.errors import CheckpointError, MissingFileError, NotJSONError
+from intra_search.store.inside import is_name
 from intra_search.store.storage import Storage
 
 MANIFEST = "manifest.json"
@@ -71,4 +72,8 @@ def _read_manifest(storage: Storage, path: str) -> dict[str, Any]:
         raise CheckpointError(
             where, f"must hold a valid {MANIFEST}", "another checksum", "restore it or use another one"
         )
+    for name in content["files"]:
+        if not is_name(name):
+            rule = f"must have a {MANIFEST} of files that lie beside it"
+            raise CheckpointError(where, rule, repr(name), "use another one")
     return content

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from intra_search.config.space import Point
 from intra_search.errors import StudyError
 from intra_search.store.bundle import MANIFEST
+from intra_search.store.inside import InsidePath
 from intra_search.store.storage import Storage
 from intra_search.store.trial_state import TrialState
 
@@ -38,7 +39,7 @@ class TrialRecord(BaseModel):
     objectives: dict[str, float] = Field(default_factory=dict)
     """Scores of the best epoch."""
     best_epoch: int | None = None
-    best_checkpoint: str | None = None
+    best_checkpoint: InsidePath | None = None
     """Checkpoint of the best epoch, relative to the study."""
     rungs: list[int] = Field(default_factory=list)
     """Rungs (epochs) at which the trial was compared and went on."""

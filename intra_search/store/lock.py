@@ -64,7 +64,12 @@ def lock_owner(storage: Storage) -> dict[str, Any] | None:
     if _has_lease(storage):
         owner = _read_lease(storage)
         return owner if owner is not None and time.time() - owner["renewed"] < LEASE_SECONDS else None
-    with open(storage.full_path("lock")) as file:
+    try:
+        file = open(storage.full_path("lock"))
+    except OSError as error:
+        where, remedy = storage.full_path("lock"), "mend its permissions"
+        raise StorageError(where, "must be a file that can be read", error.strerror, remedy) from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -14,13 +14,17 @@ from typing import IO, Any
 from pyarrow import fs
 
 from intra_search.errors import MissingFileError, NotJSONError, StorageError
+from intra_search.store.inside import is_inside, link_on_the_way
 
 COPIED_BYTES = 2**22
 """Copy buffer, in bytes."""
 
 
 class Storage:
-    """A folder, local or remote. Paths are relative to it and use `/`. Pickled as its URI."""
+    """A folder, local or remote. Paths are relative to it and use `/`. Pickled as its URI.
+
+    A path that leads outside, by `..` or by a symbolic link below the folder, raises `StorageError`.
+    """
 
     def __init__(self, uri: str | Path) -> None:
         self.uri = str(uri)
@@ -45,8 +49,9 @@ class Storage:
 
     def full_path(self, path: str = "") -> str:
         """Path that names the file in any process: absolute when local, else a URI with the storage's options."""
+        at = self._at(path)
         if self.is_local:
-            return f"{self._root}/{path}" if path else self._root
+            return at
         root, mark, options = self.uri.partition("?")
         return f"{root.rstrip('/')}/{path}".rstrip("/") + mark + options
 
@@ -141,8 +146,8 @@ class Storage:
 
     def delete(self, path: str) -> None:
         """Removes a file or a whole folder; nothing happens when there is none."""
-        kind = self._fs.get_file_info(self._at(path)).type
         with self._explained(path):
+            kind = self._fs.get_file_info(self._at(path)).type
             if kind == fs.FileType.Directory:
                 self._fs.delete_dir(self._at(path))
             elif kind == fs.FileType.File:
@@ -170,7 +175,15 @@ class Storage:
 
     def _at(self, path: str) -> str:
         # The path is empty for a bundle in the storage's own folder; object storage refuses "//" and a final "/".
-        return f"{self._root}/{path.lstrip('/')}" if path else self._root
+        path = path.lstrip("/")
+        if not is_inside(path):
+            rule, remedy = "must be used by relative paths without '..'", "restore the file that holds this path"
+            raise StorageError(self.uri, rule, repr(path), remedy)
+        link = link_on_the_way(self._root, path) if self.is_local else None
+        if link is not None:
+            remedy = "put the file or folder itself there"
+            raise StorageError(link, "must not be a symbolic link", f"one to {os.readlink(link)!r}", remedy)
+        return f"{self._root}/{path}" if path else self._root
 
     def _temporary_name(self, path: str) -> str:
         folder, _, name = path.rpartition("/")

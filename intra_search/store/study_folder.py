@@ -25,6 +25,7 @@ from intra_search.store.artefacts import (
     TwinRecord,
 )
 from intra_search.store.ledger import Ledger, TrialRecord, now
+from intra_search.store.lock import lock_owner
 from intra_search.store.storage import Storage
 
 STUDY_VERSION = 3
@@ -83,7 +84,7 @@ class StudyFolder:
         """
         teachers = [record for home in self.teacher_homes if (record := self.teacher(home).find())]
         plain, knowledge = self.plain_student.find(), self.knowledge_spending.find()
-        stored = [self.twin(int(name)) for name in self.storage.names(TWINS)]
+        stored = [self.twin(int(name)) for name in self.storage.names(TWINS) if name.isdigit()]
         twins = [file.read() for file in stored if file.exists]
         spent = {
             "teacher": sum(record.device_seconds for record in teachers) + (plain.device_seconds if plain else 0.0),
@@ -105,7 +106,11 @@ class StudyFolder:
     def _stored(self) -> dict[str, Any]:
         where = self.storage.full_path("study.toml")
         if not self.exists:
-            raise StudyError(where, "must exist", "no study there", "check the path, or start one with `run`")
+            if (owner := lock_owner(self.storage)) is not None:
+                found = f"a driver (pid {owner.get('pid')}) that has just begun"
+                raise StudyError(where, "must be written first", found, "try again in a moment")
+            remedy = "check the path, start one with `run`, or wait: a run checks its scenes before it writes"
+            raise StudyError(where, "must exist", "no study there", remedy)
         try:
             tree = tomllib.loads(self.storage.read_bytes("study.toml").decode())
             about, _ = dict(tree["study"]), dict(tree["settings"])

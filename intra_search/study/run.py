@@ -91,10 +91,13 @@ class _Driver:
         if self._conductor.exhausted and not twin.is_missing(self._folder, self._plan):
             self._tell(Note("nothing is missing: all trials are finished"))
             return
-        from intra_search.cluster.connect import connected, on_interrupt
+        from intra_search.cluster.connect import connected
+        from intra_search.cluster.interrupts import leaving_once_stored
 
-        with connected(address, self._plan.settings.resources) as cluster:
-            on_interrupt(self._conductor.drain, lambda text: self._tell(Note(text)))
+        with (
+            connected(address, self._plan.settings.resources) as cluster,
+            leaving_once_stored(self._conductor.drain, lambda text: self._tell(Note(text))),
+        ):
             context = StudyContext(self._folder, self._plan, self._generation, self._fingerprint, cluster, self._tell)
             if not self._conductor.exhausted:
                 self._run_steps(context)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.commands import Command, read_history, read_record, write_study
+from tests.ray.test_foreign_folder import plant
 from tests.ray.test_launch import LAUNCH, free_port
 
 pytestmark = [pytest.mark.drill, pytest.mark.ray, pytest.mark.timeout(900)]
@@ -44,7 +45,7 @@ if status.is_terminal():
 
 
 @pytest.fixture
-def cluster(command: Command) -> Iterator[dict[str, str]]:
+def cluster(command: Command, tmp_path: Path) -> Iterator[dict[str, str]]:
     names = ("RAY_PORT", "RAY_CLIENT_PORT", "RAY_DASHBOARD_PORT", "RAY_AGENT_PORT")
     environment = {
         **command.environment,
@@ -56,7 +57,10 @@ def cluster(command: Command) -> Iterator[dict[str, str]]:
     environment["RAY_ADDRESS"] = f"http://127.0.0.1:{environment['RAY_DASHBOARD_PORT']}"
     script = str(LAUNCH / "local.sh")
     # To files: a head that goes on would hold a pipe open.
-    started = subprocess.run([script], env=environment, stdout=subprocess.DEVNULL, timeout=120, check=False)
+    plant(tmp_path / "here", tmp_path / "ran")
+    started = subprocess.run(
+        [script], cwd=tmp_path / "here", env=environment, stdout=subprocess.DEVNULL, timeout=120, check=False
+    )
     assert started.returncode == 0
     yield environment
     subprocess.run([script, "--stop"], env=environment, check=True, timeout=60)
@@ -93,14 +97,17 @@ def check_job(command: Command, cluster: dict[str, str], roads: Path, tmp_path: 
     file = write_study(tmp_path / "job.toml", roads, training={"epochs": 1, "batch_size": 2}, search=search)
     # An override goes through: two trials instead of one.
     call = [str(LAUNCH / "job_submit.sh"), str(file), str(study), "--set", "search.num_trials=2"]
+    plant(study, tmp_path / "ran")
+    environment = {**cluster, "JOB_ID": "drill"}
     submitted = subprocess.run(
-        call, env={**cluster, "JOB_ID": "drill"}, capture_output=True, text=True, timeout=120, check=False
+        call, cwd=study, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
     deadline = time.monotonic() + 240
     while not re.match("SUCCEEDED|FAILED|STOPPED", output := asked(cluster, STATUS, "drill")):
         assert time.monotonic() < deadline, output
         time.sleep(2)
+    assert not (tmp_path / "ran").exists(), (tmp_path / "ran").read_text()
     assert output.startswith("SUCCEEDED"), output
     assert "Pick: trial" in output
     assert command.json("status", str(study))["trials"]["done"] == 2

@@ -24,8 +24,9 @@ from intra_search.config.study import StudySettings
 from intra_search.config.study_file import parse_study
 from intra_search.distill.unlabelled import asked_of
 from intra_search.knowledge.reader import open_knowledge
+from intra_search.knowledge.records import Making
 from intra_search.knowledge.source import source_of
-from intra_search.knowledge.store import KnowledgeStore, Making
+from intra_search.knowledge.store import KnowledgeStore
 from intra_search.metrics.score import score_apolloscape, score_culane, score_llamas
 from intra_search.metrics.tally import TallyOptions
 from intra_search.networks.checkpoint import load_checkpoint

@@ -100,6 +100,12 @@ def test_a_look_at_the_owner_never_keeps_a_driver_out(tmp_path: Path) -> None:
             thread.join()
 
 
+def test_a_lock_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "lock").mkdir()  # for the superuser no file is unreadable
+    with pytest.raises(StorageError, match="lock: must be a file that can be read, found Is a directory; mend"):
+        lock_owner(Storage(tmp_path))
+
+
 def test_no_study_has_no_owner(tmp_path: Path) -> None:
     assert lock_owner(Storage(tmp_path)) is None
     assert list(tmp_path.iterdir()) == []

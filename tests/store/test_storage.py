@@ -166,6 +166,7 @@ def test_no_space_is_one_line_and_loses_nothing(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_device_that_is_really_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "full").symlink_to("/dev/full")
+    monkeypatch.setattr("intra_search.store.storage.link_on_the_way", lambda root, path: None)
     monkeypatch.setattr(Storage, "_temporary_name", lambda self, path: "full")
     monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
     with pytest.raises(StorageError, match="needs space"):

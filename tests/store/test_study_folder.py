@@ -15,6 +15,7 @@ from intra_search.config.traits import SettingInfo, Trait, all_settings
 from intra_search.errors import StudyError
 from intra_search.store import study_folder
 from intra_search.store.ledger import TrialRecord
+from intra_search.store.lock import study_lock
 from intra_search.store.study_folder import StudyFolder, differences, without_none
 from intra_search.store.trial_state import TrialState
 
@@ -54,6 +55,17 @@ def test_opening_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"study\.toml: must exist, found no study there"):
         folder.stored()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_driver_that_has_just_begun_is_no_missing_study(tmp_path: Path) -> None:
+    folder = StudyFolder(str(tmp_path / "study"))
+    with (
+        study_lock(folder.storage),
+        pytest.raises(StudyError, match=r"driver \(pid \d+\) that has just begun; try again"),
+    ):
+        folder.stored()
+    with pytest.raises(StudyError, match="found no study there; check the path, start one with `run`, or wait"):
+        folder.stored()
 
 
 def test_settings_and_space_come_back(folder: StudyFolder) -> None:

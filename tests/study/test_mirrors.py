@@ -11,6 +11,7 @@ from optuna.storages.journal import JournalFileBackend
 from pyarrow import fs
 
 from intra_search.config.study_file import parse_study
+from intra_search.errors import StorageError
 from intra_search.store.events import (
     Event,
     Note,
@@ -147,6 +148,14 @@ def test_the_journal_is_an_optuna_study(tmp_path: Path) -> None:
     assert study.trials[2].intermediate_values == pytest.approx({1: 0.1, 2: 0.2})
     mirror.begin(records, {0: rows(4), 1: rows(1), 2: []})
     assert len(load_journal(tmp_path).trials) == 2
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "optuna.journal"])
+def test_a_link_where_a_mirror_writes_is_refused_before_anything_is_trained(name: str, tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / name).symlink_to(tmp_path)
+    with pytest.raises(StorageError, match=f"study/{name}: must not be a symbolic link"):
+        [mirror(StudyFolder(str(tmp_path / "study")), PLAN) for mirror in MIRRORS]
 
 
 def test_no_journal_on_object_storage(tmp_path: Path) -> None:

@@ -58,7 +58,8 @@ def _group(job: TrainingJob, config: dict[str, Any], attempt: int, reports: Any)
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    resources = job.settings.resources
+    resources, storage, name = job.settings.resources, Storage(job.study), f"ray-train-{attempt}"
+    storage.full_path(f"{job.output_folder}/{name}")  # refuses a link there, which Ray would follow
     per_worker = {"CPU": resources.cpus_per_worker} | ({"GPU": config["gpus_per_worker"]} if config["use_gpu"] else {})
     return TorchTrainer(
         _train_in_group,
@@ -67,8 +68,8 @@ def _group(job: TrainingJob, config: dict[str, Any], attempt: int, reports: Any)
             num_workers=resources.workers, use_gpu=config["use_gpu"], resources_per_worker=per_worker
         ),
         run_config=RunConfig(
-            name=f"ray-train-{attempt}",
-            storage_path=Storage(job.study).full_path(job.output_folder),
+            name=name,
+            storage_path=storage.full_path(job.output_folder),
             callbacks=[reports],
             # A group that cannot start counts as a crash; Ray would try without end.
             failure_config=FailureConfig(controller_failure_limit=0),

@@ -23,6 +23,7 @@ class TensorBoardMirror(Mirror):
 
     def __init__(self, folder: StudyFolder, plan: StudyPlan) -> None:
         self._storage = storage = folder.storage
+        storage.full_path(TENSORBOARD_FOLDER)  # refuses a link there before anything is trained
         self._writers: dict[int, Any] = {}
         self._written: dict[int, int] = {}
         # Event files can only be appended to, so on object storage they grow here and are copied.
