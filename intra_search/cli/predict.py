@@ -1,5 +1,6 @@
 """`predict`: labels pictures with a checkpoint's network."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +25,11 @@ def predict(
     from intra_search.scenes.images import read_image
     from intra_search.scenes.writers.files import write_image, write_mask
 
-    files = [pictures] if pictures.is_file() else sorted(p for p in pictures.glob("*") if p.suffix.lower() in PICTURES)
+    files = (
+        [pictures]
+        if os.path.isfile(pictures)
+        else sorted(p for p in pictures.glob("*") if p.suffix.lower() in PICTURES)
+    )
     if not files:
         raise SceneError(str(pictures), "must be a picture or a folder of .jpg or .png files", "none", "check the path")
     if out.resolve() == files[0].parent.resolve():

@@ -9,10 +9,14 @@ import os
 import tempfile
 from pathlib import Path
 
+from intra_search.config.paths import absolute_path
+
 
 def lasting_folder() -> Path:
-    """For small files: `$XDG_CACHE_HOME/intra-search`, else `~/.cache/intra-search`."""
-    return _named() or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "intra-search"
+    """For small files: `$XDG_CACHE_HOME/intra-search`, else `~/.cache/intra-search`; where no home is known, as in a
+    container whose user has no name, `local_folder`."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return _named() or (local_folder() if cache.startswith("~") else Path(cache) / "intra-search")
 
 
 def local_folder() -> Path:
@@ -22,4 +26,4 @@ def local_folder() -> Path:
 
 def _named() -> Path | None:
     name = os.environ.get("INTRA_SEARCH_CACHE")
-    return Path(name).expanduser() if name else None
+    return Path(absolute_path(name)) if name else None

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from pyarrow import fs
 
+from intra_search.config.paths import absolute_path
 from intra_search.errors import MissingFileError, NotJSONError, StorageError
 from intra_search.store.inside import is_inside, link_on_the_way
 
@@ -36,7 +37,7 @@ class Storage:
                 raise StorageError(self.uri, "must be a storage URI", str(error), remedy) from None
         else:
             # Absolute, because workers start in other folders.
-            self.uri = str(Path(self.uri).expanduser().absolute())
+            self.uri = absolute_path(self.uri)
             self._fs, self._root = fs.LocalFileSystem(), self.uri
         self._root = self._root.rstrip("/")
 

@@ -115,7 +115,7 @@ class StudyFolder:
             tree = tomllib.loads(self.storage.read_bytes("study.toml").decode())
             about, _ = dict(tree["study"]), dict(tree["settings"])
             version, _, _ = about["version"], about["scenes"], about["changes"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             found = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise StudyError(where, "must be a study's settings", found, "restore the file") from None
         if version not in range(1, STUDY_VERSION + 1):

@@ -1,11 +1,14 @@
 """Step: stored or live knowledge; `auto` compares answering every view once with a live teacher in every step."""
 
+import contextlib
 import random
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
-from intra_search.config.space import Space
+from intra_search.config.space import Point, Space
 from intra_search.config.study import StudySettings
 from intra_search.distill.unlabelled import asked_of, labelled_in_batch
+from intra_search.errors import SettingError
 from intra_search.search.stopping.halving import rungs
 from intra_search.store.artefacts import KnowledgeChoice, KnowledgeChoiceRecord, Teacher
 from intra_search.study.context import StudyContext
@@ -97,16 +100,22 @@ def choose(costs: ViewCosts, amount: Amount) -> KnowledgeChoice:
 def distilling_share(space: Space, seed: int) -> float:
     """Share of the space's trials that ask the teacher, from settings drawn at random."""
     rng = random.Random(seed)
-    drawn = [space.settings(space.sample(rng)) for _ in range(NUM_SAMPLES if space.domains else 1)]
-    return sum(asked_of(settings).anything for settings in drawn) / len(drawn)
+    drawn = list(_usable(space, (space.sample(rng) for _ in range(NUM_SAMPLES if space.domains else 1))))
+    return sum(asked_of(settings).anything for settings in drawn) / len(drawn) if drawn else 0.0
 
 
 def distilling_settings(space: Space) -> StudySettings:
     """Settings of the first trial that asks the teacher: the paper's recipe, unless the space forbids it."""
     rng = random.Random(0)
     points = [*space.points, *(space.sample(rng) for _ in range(NUM_SAMPLES))]
-    found = (space.settings(point) for point in points)
-    return next((settings for settings in found if asked_of(settings).anything), space.base)
+    return next((settings for settings in _usable(space, points) if asked_of(settings).anything), space.base)
+
+
+def _usable(space: Space, points: Iterable[Point]) -> Iterator[StudySettings]:
+    """Settings of those points whose values may stand together; trials of others fail."""
+    for point in points:
+        with contextlib.suppress(SettingError):
+            yield space.settings(point)
 
 
 def mean_epochs(settings: StudySettings) -> float:

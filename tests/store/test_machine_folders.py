@@ -27,3 +27,11 @@ def test_large_files_lie_in_the_temporary_folder(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("INTRA_SEARCH_CACHE")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert local_folder() == tmp_path / f"intra-search-{os.getuid()}"
+
+
+def test_without_a_known_home_lasting_files_lie_there_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("INTRA_SEARCH_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # a container's user id without a name
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert lasting_folder() == local_folder()

@@ -266,3 +266,10 @@ def test_a_study_within_a_study_has_a_ledger_and_generations_of_its_own(folder: 
     assert StudyFolder(inner.storage.uri).stored() == inner.stored()
     deeper = inner.nested("twins")
     assert deeper.storage.full_path() == folder.storage.full_path("confirm/twins")
+
+
+def test_a_study_nested_thousands_of_levels_deep_is_refused(folder: StudyFolder) -> None:
+    deep = "[" * 5000 + "]" * 5000
+    folder.storage.write_bytes("study.toml", f"x = {deep}".encode())
+    with pytest.raises(StudyError, match="must be a study's settings"):
+        folder.stored()

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import tomli_w
 
 from intra_search.config.study_file import StudyPlan, parse_study
 from intra_search.errors import SettingError
@@ -57,6 +58,15 @@ def test_share_of_trials_that_distil() -> None:
     assert distilling_share(parse_study("[distill]\nenabled = false", "f").space, 0) == 0
     plain_first = parse_study(HALF + '[[points]]\n"distill.enabled" = false', "f", ["distill.enabled=false"])
     assert distilling_settings(plain_first.space).distill.enabled
+
+
+def test_drawn_values_that_break_a_rule_only_together_are_passed_over() -> None:
+    """start + ramp may be at most 1. Each value alone is fine, so the space is."""
+    reals = {"kind": "float", "low": 0.0, "high": 0.9}
+    tree = {"space": {"distill.affinity.start": reals, "distill.affinity.ramp": reals}}
+    space = parse_study(tomli_w.dumps(tree), "f").space
+    assert distilling_share(space, 0) == 1
+    assert distilling_settings(space).distill.enabled
 
 
 @pytest.fixture
