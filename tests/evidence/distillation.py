@@ -19,23 +19,18 @@ chosen, so no arm gains by chance.
 """
 
 import argparse
-import functools
-import json
 import multiprocessing
 import os
 import platform
-import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch
-from scipy.stats import t as student_t
 
 from intra_search.config.parsing import parse_settings, with_overrides
 from intra_search.config.recipes import INTRA_PRESET
@@ -54,10 +49,10 @@ from intra_search.store.storage import Storage
 from intra_search.training.evaluation import validate
 from intra_search.training.job import TrainingJob, teacher_job
 from intra_search.training.loop import Training
+from tests.compared_runs import Ledger, Queue, Run, table
 
 LEDGER = Path(__file__).with_suffix(".jsonl")
 TEACHER = "teacher/shipped"
-TUNING_SEED = 100
 RATES = (2.5e-3, 5e-3, 1e-2, 2e-2)
 TREE: dict[str, Any] = {
     "scenes": {
@@ -173,15 +168,6 @@ ARMS: dict[str, dict[str, Any]] = {
         **UNLABELLED,
     },
 }
-
-
-class Run(NamedTuple):
-    """One training."""
-
-    case: str
-    arm: str
-    rate: float
-    seed: int
 
 
 class Student(Training):
@@ -300,72 +286,14 @@ def score(study: str, stored: Stored, run: Run, use_gpu: bool) -> float:
     return Student(job, use_gpu=use_gpu).score()
 
 
-class Ledger:
-    """Scores by run, one line each."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        self.scores = {Run(*row["run"]): float(row["score"]) for row in rows}
-
-    def add(self, run: Run, value: float, machine: str) -> None:
-        self.scores[run] = value
-        row = {"run": run, "score": value, "commit": commit(), "torch": torch.__version__, "machine": machine}
-        with self._path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-
-    def best_rate(self, case: str, arm: str) -> float:
-        return max(RATES, key=lambda rate: self.scores[Run(case, arm, rate, TUNING_SEED)])
-
-
-@functools.cache
-def commit() -> str:
-    described = ["git", "describe", "--always", "--dirty=+"]
-    return os.environ.get("EVIDENCE_COMMIT") or subprocess.run(described, capture_output=True, text=True).stdout.strip()
-
-
 def described_machine(use_gpu: bool) -> str:
     isa = torch.cuda.get_device_name() if use_gpu else os.environ.get("ONEDNN_MAX_CPU_ISA", "all instructions")
     return f"{platform.machine()}, {os.cpu_count()} cores, {isa}"
 
 
-def interval(differences: Sequence[float]) -> str:
-    """Mean and 95 % interval of paired differences."""
-    count = len(differences)
-    if count < 2:
-        return f"{mean(differences):+.4f}"
-    half = float(student_t.ppf(0.975, count - 1)) * stdev(differences) / count**0.5
-    return f"{mean(differences):+.4f} ± {half:.4f}"
-
-
-def table(ledger: Ledger, case: str) -> list[str]:
-    """Markdown rows of one case: those arms that have a seed of the comparison."""
-    lines = [
-        "| arm | rate | seeds | val/miou | sd | gain over plain (paired, 95 %) | better in |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    by_arm = {arm: {} for arm in ARMS}  # type: dict[str, dict[int, float]]
-    rates: dict[str, float] = {}
-    for run, value in ledger.scores.items():
-        if run.case == case and run.seed != TUNING_SEED:
-            by_arm[run.arm][run.seed] = value
-            rates[run.arm] = run.rate
-    plain = by_arm["plain"]
-    for arm, scores in by_arm.items():
-        if not scores:
-            continue
-        values = list(scores.values())
-        gaps = [value - plain[seed] for seed, value in scores.items() if seed in plain]
-        gain = interval(gaps) if gaps and arm != "plain" else ""
-        wins = f"{sum(gap > 0 for gap in gaps)} of {len(gaps)}" if gain else ""
-        deviation = f"{stdev(values):.4f}" if len(values) > 1 else ""
-        lines.append(f"| {arm} | {rates[arm]:g} | {len(values)} | {mean(values):.4f} | {deviation} | {gain} | {wins} |")
-    return lines
-
-
 def report(ledger: Ledger) -> None:
     for name, case in CASES.items():
-        rows = table(ledger, name)
+        rows = table(ledger, name, ARMS)
         if len(rows) > 2:
             kind = "drawn" if case.is_drawn else "real"
             print(f"\n{name}: {case.scenes} labelled {kind} scenes, {case.epochs} epochs = {case.steps} steps\n")
@@ -395,7 +323,7 @@ def main() -> None:
 
 def compare(machine: Machine, ledger: Ledger, options: argparse.Namespace) -> None:
     """Chooses the rate of every arm, then trains it with the seeds of the comparison. The first case goes first."""
-    queue = Queue(ledger, options.cases, options.arms, options.seeds)
+    queue = Queue(ledger, options.cases, options.arms, RATES, options.seeds)
     stores: dict[str, dict[str, Stored]] = {}
     running: dict[Future[float], Run] = {}
     while (ready := queue.next()) or running:
@@ -408,33 +336,6 @@ def compare(machine: Machine, ledger: Ledger, options: argparse.Namespace) -> No
             run = running.pop(future)
             ledger.add(run, future.result(), described_machine(options.gpu))
             print(f"{run.case}, {run.arm}, rate {run.rate:g}, seed {run.seed}: {ledger.scores[run]:.4f}", flush=True)
-
-
-class Queue:
-    """Runs that the ledger lacks. An arm's seeds follow when its rate is known."""
-
-    def __init__(self, ledger: Ledger, cases: Sequence[str], arms: Sequence[str], seeds: int) -> None:
-        self._ledger = ledger
-        self._seeds = seeds
-        self._untuned = [(case, arm) for case in cases for arm in arms]
-        self._cases = cases
-        self._waiting = [Run(*pair, rate, TUNING_SEED) for pair in self._untuned for rate in RATES]
-
-    def next(self) -> Run | None:
-        """The run to start now, if one can be started."""
-        for pair in [pair for pair in self._untuned if self._tuned(*pair)]:
-            self._untuned.remove(pair)
-            rate = self._ledger.best_rate(*pair)
-            self._waiting += [Run(*pair, rate, seed) for seed in range(self._seeds)]
-        self._waiting = [run for run in self._waiting if run not in self._ledger.scores]
-        self._waiting.sort(key=lambda run: (self._cases.index(run.case), run.seed != TUNING_SEED))
-        return self._waiting[0] if self._waiting else None
-
-    def pop(self) -> Run:
-        return self._waiting.pop(0)
-
-    def _tuned(self, case: str, arm: str) -> bool:
-        return all(Run(case, arm, rate, TUNING_SEED) in self._ledger.scores for rate in RATES)
 
 
 if __name__ == "__main__":
