@@ -206,7 +206,8 @@ def test_a_held_study_names_its_owner_and_a_trial_whose_worker_keeps_dying_fails
     assert "actor died unexpectedly" in record["reason"]  # Ray's words go on in several ways
     # No other trial is left, so the study has failed, for that reason.
     assert driver.returncode == 2
-    assert record["reason"] in output.replace("\n", " ")
+    assert record["reason"][:100] in output.replace("\n", " ")  # the middle of a long reason is left out
+    assert record["reason"][-100:] in output.replace("\n", " ")
 
 
 def kill_worker(command: Command, others: set[int]) -> int:
