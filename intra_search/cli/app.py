@@ -16,6 +16,7 @@ from intra_search.cli.predict import predict
 from intra_search.cli.printing import echo
 from intra_search.cli.score import score_app
 from intra_search.cluster import interrupts
+from intra_search.cluster.surroundings import check_address_space
 from intra_search.config.paths import absolute_path
 from intra_search.errors import IntraSearchError, SettingError, printable, shortened
 
@@ -36,8 +37,7 @@ def main() -> None:
     """Entry point: errors that a user can mend become one line and exit code 2."""
     _open_closed_streams()
     interrupts.begin()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("intra_search").setLevel(logging.INFO)
+    _log_to_terminal()
     try:
         _check_arguments(sys.argv[1:])
         code = app(prog_name="intra-search", standalone_mode=False)
@@ -59,6 +59,20 @@ def main() -> None:
     except BrokenPipeError:  # whoever read the output has gone, as `| head -1` does
         _drop_output()
         sys.exit(1)  # as typer does where it meets it
+
+
+class _TerminalFormatter(logging.Formatter):
+    """Escapes what could steer a terminal: messages name files and quote other programs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(printable(line) for line in super().format(record).splitlines())
+
+
+def _log_to_terminal() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_TerminalFormatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("intra_search").setLevel(logging.INFO)
 
 
 def _open_closed_streams() -> None:
@@ -95,6 +109,7 @@ def run(
     ] = False,
 ) -> None:
     """Start, resume or extend a study: the same command."""
+    check_address_space()
     from rich.console import Console
 
     from intra_search.config.study_file import load_study

@@ -1,5 +1,6 @@
 """The Ray cluster of one driver: started on this machine, or joined by its address."""
 
+import errno
 import logging
 import os
 import socket
@@ -12,7 +13,7 @@ import ray
 
 from intra_search.cluster.capacity import Cluster, capacity
 from intra_search.cluster.interrupts import own_handlers
-from intra_search.cluster.surroundings import prepare
+from intra_search.cluster.surroundings import rays_folder
 from intra_search.config.resources import ResourcesSettings
 from intra_search.errors import ClusterError, IntraSearchError
 
@@ -35,15 +36,18 @@ def connected(address: str | None, resources: ResourcesSettings) -> Iterator[Clu
         return
     if address is not None and ":" in address:
         check_listening(address)
-    if address is None:
-        prepare()
-    with _workers_folder() as folder:
+    with _workers_folder() as folder, full_disk_in_one_line():
         try:
             with chdir(folder), own_handlers():
                 _start(address, resources)
         except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             remedy = "check the address, or leave --address out to use this machine"
             raise ClusterError(f"--address {address}", "must be a running Ray cluster", str(error), remedy) from None
+        except Exception as error:
+            if address is None and type(error) is Exception:  # what Ray raises where its processes do not come up
+                remedy = f"see the logs below {rays_folder()[1]}/ray/session_latest/logs"
+                raise ClusterError("this machine", "must let Ray start a cluster", str(error), remedy) from None
+            raise
         try:
             yield _connected_capacity(resources)
         except ray.exceptions.RayTaskError as error:
@@ -64,6 +68,20 @@ def _start(address: str | None, resources: ResourcesSettings) -> None:
         include_dashboard=dashboard,
         log_to_driver=False,
     )
+
+
+@contextmanager
+def full_disk_in_one_line() -> Iterator[None]:
+    """Ray writes into its own folder as it goes, and raises a bare OSError there when the disk is full. The study's own
+    files raise `StorageError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        name, folder = rays_folder()
+        remedy = "free some, or set RAY_TMPDIR to a folder with more, and run again"
+        raise ClusterError(f"{name or 'RAY_TMPDIR'} = {folder}", "needs space", "none left", remedy) from None
 
 
 @contextmanager

@@ -226,7 +226,7 @@ class DistillSettings(Settings):
     balance: Literal["gradient", "none"] = "gradient"
     """`gradient`: weight 1 gives a term the same gradient norm as the task loss, at the term's feature; `none`: weights
     are plain factors."""
-    balance_every: int = Field(default=50, ge=1)
+    balance_every: int = Field(default=50, ge=1, le=1_000_000)
     """Training steps between two measurements of the gradients; the first ones follow each other more closely."""
     affinity: AffinitySettings = AffinitySettings()
     attention: AttentionSettings = AttentionSettings()

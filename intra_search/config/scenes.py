@@ -50,17 +50,17 @@ class ScenesSettings(Settings):
     its official binary task)."""
     ignored_class: Annotated[bool, Trait.OF_A_VIEW] = False
     """Train the data set's ignored pixels as one more class (the authors' 37 instead of 36 for ApolloScape)."""
-    height: Annotated[int, Trait.OF_A_VIEW] = Field(default=160, ge=32, multiple_of=8)
+    height: Annotated[int, Trait.OF_A_VIEW] = Field(default=160, ge=32, le=16_384, multiple_of=8)
     """Rows of the network's input; a multiple of 8, the networks' output stride."""
-    width: Annotated[int, Trait.OF_A_VIEW] = Field(default=416, ge=32, multiple_of=8)
+    width: Annotated[int, Trait.OF_A_VIEW] = Field(default=416, ge=32, le=16_384, multiple_of=8)
     """Columns of the network's input; a multiple of 8."""
     crop_top: Annotated[Fraction | Literal["paper"], Trait.OF_A_VIEW] = 0.0
     """Share of rows cut from the top (sky) before resizing; `paper` takes the crop of the data set's protocol."""
-    num_train: int = Field(default=256, ge=1)
+    num_train: int = Field(default=256, ge=1, le=10_000_000)
     """Drawn training scenes (`synthetic` only)."""
-    num_val: int = Field(default=64, ge=1)
+    num_val: int = Field(default=64, ge=1, le=10_000_000)
     """Drawn validation scenes (`synthetic` only)."""
-    num_test: int = Field(default=64, ge=1)
+    num_test: int = Field(default=64, ge=1, le=10_000_000)
     """Drawn test scenes (`synthetic` only)."""
     val_groups: tuple[str, ...] = ()
     """Groups (videos, records) that form `val`; empty: drawn by `val_fraction`. Frames of one group never part."""

@@ -14,7 +14,7 @@ class PSPNetOptions(Settings):
 
     bins: tuple[int, ...] = (1, 2, 3, 6)
     """Grid sizes of the pyramid pooling."""
-    head_channels: int = Field(default=512, ge=8)
+    head_channels: int = Field(default=512, ge=8, le=16_384)
     """Channels of each pyramid branch and of the head's convolution (512 in the authors' code)."""
     dropout: float = Field(default=0.1, ge=0, le=0.95)
     width: Annotated[float, Field(ge=0.0625, le=4), Trait.ADDED_LATER] = 1.0

@@ -11,8 +11,8 @@ from intra_search.config.traits import Trait
 class TrainingSettings(Settings):
     """One training, of the teacher or of a student."""
 
-    epochs: Annotated[int, Trait.ONE_FOR_ALL_TRIALS] = Field(default=24, ge=1)
-    batch_size: Annotated[int, Trait.ONE_FOR_ALL_TRIALS] = Field(default=8, ge=1)
+    epochs: Annotated[int, Trait.ONE_FOR_ALL_TRIALS] = Field(default=24, ge=1, le=1_000_000)
+    batch_size: Annotated[int, Trait.ONE_FOR_ALL_TRIALS] = Field(default=8, ge=1, le=100_000)
     """Views per step over all workers together; the ragged last batch is dropped."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = Field(default=0.01, ge=1e-8, le=1000)

@@ -6,6 +6,8 @@ from torch import Tensor
 
 from intra_search.errors import SettingError
 
+MOST_BLOCKS = 1000
+"""Of a stage; more than a machine can train."""
 OUTPUT_STRIDE = 8
 
 
@@ -39,8 +41,8 @@ def scaled_channels(published: Sequence[int], width: float) -> tuple[int, ...]:
 
 def check_blocks(blocks: Sequence[int]) -> tuple[int, int]:
     """The pair (blocks at 1/4, blocks at 1/8). Raises `SettingError` for anything else."""
-    if len(blocks) != 2 or min(blocks) < 0:
-        rule = "must be two counts >= 0: blocks at 1/4 and at 1/8 of the input"
+    if len(blocks) != 2 or min(blocks) < 0 or max(blocks) > MOST_BLOCKS:
+        rule = f"must be two counts from 0 to {MOST_BLOCKS}: blocks at 1/4 and at 1/8 of the input"
         raise SettingError("network blocks", rule, list(blocks), "published ERFNet is [5, 8], ENet [4, 16]")
     return blocks[0], blocks[1]
 

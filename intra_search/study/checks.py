@@ -1,7 +1,9 @@
 """What must hold before a study begins or goes on; found out before anything is written or any device is taken."""
 
+import os
 from typing import Any, Literal, NamedTuple
 
+from intra_search.cluster.surroundings import check_shared_memory, prepare
 from intra_search.config.hashing import json_hash
 from intra_search.config.parsing import with_overrides
 from intra_search.config.space import Space
@@ -19,6 +21,7 @@ from intra_search.scenes.scene_set import SceneSet, open_scenes
 from intra_search.scenes.unlabelled_set import check_unlabelled, open_unlabelled
 from intra_search.store.events import Note, Tell
 from intra_search.study.given_teacher import check_given_teacher, check_released
+from intra_search.training.batches import BATCHES_AHEAD
 from intra_search.training.evaluation import official_scorer
 
 
@@ -50,6 +53,21 @@ def checked_scenes(settings: StudySettings, *, new_study: bool, tell: Tell) -> C
     if new_study:
         check_unlabelled(settings.scenes, train)
     return CheckedScenes(train, json_hash([train.fingerprint, frames.fingerprint]))
+
+
+def check_machine(settings: StudySettings) -> None:
+    """This machine must be able to hold the cluster that a run starts on it."""
+    prepare()
+    check_shared_memory(_decoded_ahead(settings))
+
+
+def _decoded_ahead(settings: StudySettings) -> int:
+    """Bytes of images, labels and regions that the loader processes of all trials on this machine hold, at least."""
+    resources, search = settings.resources, settings.search
+    cores_of_trial = resources.workers * resources.cpus_per_worker
+    trials = max(1, min(int((os.cpu_count() or 1) / cores_of_trial), search.num_trials, search.max_concurrent or 10**9))
+    samples = trials * resources.loader_processes * BATCHES_AHEAD * settings.training.batch_size
+    return samples * (3 + 1 + 1) * settings.scenes.height * settings.scenes.width
 
 
 def check_batches(settings: StudySettings, num_scenes: int) -> None:

@@ -22,7 +22,14 @@ from intra_search.store.storage import Storage
 from intra_search.store.study_folder import StudyFolder
 from intra_search.store.trial_state import TrialState
 from intra_search.study import baselines, knowledge, knowledge_mode, plain_student, search, teacher, twin
-from intra_search.study.checks import check_batches, check_init, check_schedules, check_single_images, checked_scenes
+from intra_search.study.checks import (
+    check_batches,
+    check_init,
+    check_machine,
+    check_schedules,
+    check_single_images,
+    checked_scenes,
+)
 from intra_search.study.comparison import TeacherComparison
 from intra_search.study.context import StudyContext
 from intra_search.study.mirrors.table import MIRRORS
@@ -59,6 +66,8 @@ def run_study(uri: str, plan: StudyPlan, tell: Tell, *, address: str | None, tak
         check_init(own.settings, train, with_teacher=not teacher.is_stored(folder, own.settings, fingerprint))
     check_batches(settings, num_scenes=len(train))
     check_schedules(plan.space, num_scenes=len(train))
+    if address is None:
+        check_machine(settings)
     with study_lock(folder.storage, takeover=takeover):
         folder.check(dumped, trained_on)  # again: another driver may have begun the study since
         generation = folder.begin(dumped, plan.space.tables(), trained_on)

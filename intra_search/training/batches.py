@@ -12,11 +12,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from intra_search.config.seeding import derived_seed
 from intra_search.distill.unlabelled import CONFIDENCE, REGIONS, pseudo_labels
 from intra_search.distill.workers import Workers
-from intra_search.errors import IntraSearchError, SettingError
+from intra_search.errors import ClusterError, IntraSearchError, SettingError
 from intra_search.scenes.labels import IGNORED
 from intra_search.scenes.scene_set import SceneSet, WholeFrame
 from intra_search.scenes.unlabelled_set import UnlabelledScenes
 
+BATCHES_AHEAD = 2
+"""Batches that each loader process decodes ahead, in shared memory."""
 FRESH_VIEWS = 2**62
 """How many fresh views there are to draw from: so many that none is drawn twice."""
 
@@ -264,14 +266,25 @@ def _or_error(collate: Callable[[list[Any]], Any], samples: list[Any]) -> Any:
     return errors[0] if errors else collate(samples)
 
 
-class _RaisingLoader(DataLoader[Any]):
-    """Raises in the training process the errors that loader processes returned."""
+class RaisingLoader(DataLoader[Any]):
+    """Raises in the training process the errors that loader processes returned.
+
+    Raises `ClusterError` when their batches do not fit into shared memory. torch tells it in words only: "unable to
+    allocate shared memory" from a process that noticed, "Bus error ... out of shared memory" for one that did not.
+    """
 
     def __iter__(self) -> Any:
-        for batch in super().__iter__():
-            if isinstance(batch, IntraSearchError):
-                raise batch
-            yield batch
+        try:
+            for batch in super().__iter__():
+                if isinstance(batch, IntraSearchError):
+                    raise batch
+                yield batch
+        except RuntimeError as error:
+            if self.num_workers == 0 or "shared memory" not in str(error):
+                raise
+            rule, found = "need room in shared memory for the batches that they decode ahead", "too little in /dev/shm"
+            remedy = "set it to 0, or give more: docker run --shm-size=2g"
+            raise ClusterError("resources.loader_processes", rule, found, remedy) from None
 
 
 def training_loader(
@@ -289,12 +302,13 @@ def training_loader(
     `num_processes` processes decode ahead; with 0 the training process decodes.
     """
     views = _Views(scenes, knowledge, seed, unlabelled)
-    return _RaisingLoader(
+    return RaisingLoader(
         views,
         batch_sampler=order,
         collate_fn=partial(_or_error, default_collate),
         num_workers=num_processes,
         persistent_workers=num_processes > 0,
+        prefetch_factor=BATCHES_AHEAD if num_processes else None,
         pin_memory=pin,
     )
 
@@ -305,11 +319,12 @@ def evaluation_loader(
     """Every scene exactly once over all workers: worker r takes scenes r, r + size, ... None is repeated.
 
     `whole_frames` adds the labels of the whole frames, which are decoded again in each pass."""
-    return _RaisingLoader(
+    return RaisingLoader(
         _Evaluations(scenes, whole_frames=whole_frames),
         collate_fn=partial(_or_error, _joined),
         batch_size=batch_size,
         sampler=range(workers.rank, len(scenes), workers.size),
         num_workers=num_processes,
+        prefetch_factor=BATCHES_AHEAD if num_processes else None,
         pin_memory=pin,
     )

@@ -1,6 +1,7 @@
 """The command line: frozen verbs and flags, `--dry-run`, and every bad input as one line with exit code 2."""
 
 import json
+import logging
 import re
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 import tomli_w
 import typer
 
-from intra_search.cli.app import app, main
+from intra_search.cli.app import _TerminalFormatter, app, main
 from intra_search.scenes.writers.formats import draw_data_set, draw_order
 from tests.commands import write_study
 from tests.tiny_study import tiny_tree
@@ -385,3 +386,8 @@ def test_a_study_file_of_a_million_lines(call: Callable[..., Answer], tmp_path: 
     answer = call("run", file, "--dry-run")
     assert answer.code == 2
     assert "must be a file of at most 1,048,576 characters" in answer.error
+
+
+def test_logged_text_cannot_steer_the_terminal() -> None:
+    record = logging.LogRecord("intra_search", logging.INFO, "", 0, "Scenes in %s", ("a\x1b[2Jb\nc",), None)
+    assert _TerminalFormatter("%(message)s").format(record) == "Scenes in a\\x1b[2Jb\nc"

@@ -131,6 +131,22 @@ def test_no_float_is_without_bounds(setting: SettingInfo) -> None:
             with_overrides(StudySettings(), {setting.path: 5e-324})
 
 
+COUNTS = [
+    setting
+    for setting in all_settings(StudySettings)
+    if str(setting.field.annotation).startswith(("<class 'int'>", "typing.Annotated[int"))
+    and not setting.path.startswith("search.")  # trials may be as many as one likes
+    and not setting.path.endswith("seed")
+]
+
+
+@pytest.mark.parametrize("setting", COUNTS, ids=lambda setting: setting.path)
+def test_no_size_is_without_bounds(setting: SettingInfo) -> None:
+    """What no machine can hold is refused at once."""
+    with pytest.raises(SettingError, match="less than or equal to"):
+        with_overrides(StudySettings(), {setting.path: 8 * 10**12})
+
+
 @pytest.mark.parametrize("path", ["distill.layer_weights", "distill.affinity.order_weights"])
 @pytest.mark.parametrize("value", [5e-324, 1e308])
 def test_no_list_of_weights_is_without_bounds(path: str, value: float) -> None:

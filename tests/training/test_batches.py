@@ -5,11 +5,13 @@ from typing import Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils.data import Dataset
 
 from intra_search.config.training import TrainingSettings
 from intra_search.distill.workers import ALONE
-from intra_search.errors import SettingError
-from intra_search.training.batches import ViewIndex, ViewOrder
+from intra_search.errors import ClusterError, SettingError
+from intra_search.training.batches import RaisingLoader, ViewIndex, ViewOrder
 from intra_search.training.optimizer import learning_rate
 
 
@@ -106,3 +108,20 @@ def test_poly_schedule_by_hand() -> None:
     assert learning_rate(by_epoch, epoch=1, step=5, steps_per_epoch=10) == pytest.approx(0.1 * 0.75**2)
     constant = TrainingSettings(epochs=4, learning_rate=0.1, poly_power=0.0)
     assert learning_rate(constant, epoch=3, step=9, steps_per_epoch=10) == pytest.approx(0.1)
+
+
+class _Full(Dataset[Tensor]):
+    """Scenes whose batches find no shared memory, as torch says it in a loader process."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> Tensor:
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+
+def test_loader_processes_without_shared_memory() -> None:
+    with pytest.raises(ClusterError, match=r"resources.loader_processes: need room in shared memory"):
+        next(iter(RaisingLoader(_Full(), num_workers=1)))
+    with pytest.raises(RuntimeError, match="unable to allocate"):  # no loader process, so something else is wrong
+        next(iter(RaisingLoader(_Full())))
