@@ -255,7 +255,9 @@ class DistillSettings(Settings):
     def _apply_preset(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        return _frozen(_with_preset(data, PRESETS[preset]) if (preset := data.get("preset")) in PRESETS else data)
+        preset = data.get("preset")
+        known = isinstance(preset, str) and preset in PRESETS
+        return _frozen(_with_preset(data, PRESETS[preset]) if known else data)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -93,6 +93,8 @@ def test_every_field_is_explained_or_plain_and_every_group_frozen(group: str) ->
         ("distill.affinity.orders", [7], "non-empty subset of 1..6"),
         ("distill.affinity.kernel_size", 4, "must be odd, got 4"),
         ("distill.layers", [["block2"]], "Field required"),
+        ("distill.preset", ["paper"], "Input should be"),
+        ("distill.preset", {"paper": 1}, "Input should be"),
         ("distill.affinity.weight", -0.5, "greater than or equal to 0"),
         ("search.num_trials", 0, "greater than or equal to 1"),
         ("search.objectives", [], "exactly one metric"),

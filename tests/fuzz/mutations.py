@@ -93,7 +93,7 @@ def mutated_tree(draw: st.DrawFn, good: Any) -> Any:
         elif kind == "key" and isinstance(parent, dict):
             parent[draw(st.text(max_size=8))] = parent.pop(key)
         else:
-            parent[key] = draw(values)
+            parent[key] = copy.deepcopy(draw(values))  # the next change may go into it
     return root[0]
 
 
