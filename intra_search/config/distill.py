@@ -256,8 +256,9 @@ class DistillSettings(Settings):
         if not isinstance(data, dict):
             return data
         preset = data.get("preset")
-        known = isinstance(preset, str) and preset in PRESETS
-        return _frozen(_with_preset(data, PRESETS[preset]) if known else data)
+        if isinstance(preset, str) and preset in PRESETS:
+            data = _with_preset(data, PRESETS[preset])
+        return _frozen(data)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
